@@ -4,7 +4,9 @@
 #![warn(missing_docs)]
 
 mod ids;
+mod log;
 
-pub use ids::{
-    ChannelId, CoreId, DeviceId, InboxSeq, Nonce, Seq, ShardId, Timestamp, UserId,
+pub use ids::{ChannelId, CoreId, DeviceId, InboxSeq, Nonce, Seq, ShardId, Timestamp, UserId};
+pub use log::{
+    ChannelKind, Content, Conversation, InboxEntry, InboxItem, LogEntry, Member, MembershipOp, Role,
 };
