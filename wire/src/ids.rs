@@ -32,6 +32,10 @@ pub struct InboxSeq(u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce(pub u64);
 
+/// The place of a batch among those of its core: gapless from 1 within a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BatchNumber(u64);
+
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub u64);
@@ -43,6 +47,19 @@ pub struct ShardId(pub u16);
 /// One reactor thread. Below the number of cores of this run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(pub u16);
+
+/// One live connection of a device, numbered by the gateway that holds it; 0 is never given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Names one history of an inbox: a cursor means nothing in another epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// What a device says that has never been connected.
+    pub const NONE: Self = Self(0);
+}
 
 impl UserId {
     /// The user with this number; `None` for 0.
@@ -133,6 +150,7 @@ macro_rules! sequence {
 }
 sequence!(Seq);
 sequence!(InboxSeq);
+sequence!(BatchNumber);
 
 macro_rules! debug_as {
     ($($name:ident => $format:literal, $value:expr;)*) => {$(
@@ -154,10 +172,13 @@ debug_as! {
     DeviceId => "d{}", |id| id.0;
     Seq => "#{}", |seq| seq.0;
     InboxSeq => "@{}", |seq| seq.0;
+    BatchNumber => "b{}", |number| number.0;
     Nonce => "n{}", |nonce| nonce.0;
     Timestamp => "{}ms", |at| at.0;
     ShardId => "shard{}", |id| id.0;
     CoreId => "core{}", |id| id.0;
+    SessionId => "s{}", |id| id.0;
+    Epoch => "e{}", |epoch| epoch.0;
 }
 
 impl fmt::Display for ChannelId {

@@ -6,7 +6,7 @@
 mod ids;
 mod log;
 
-pub use ids::{ChannelId, CoreId, DeviceId, InboxSeq, Nonce, Seq, ShardId, Timestamp, UserId};
+pub use ids::{BatchNumber, ChannelId, CoreId, DeviceId, InboxSeq, Nonce, Seq, ShardId, Timestamp, UserId};
 pub use log::{
     ChannelKind, Content, Conversation, InboxEntry, InboxItem, LogEntry, Member, MembershipOp, Role,
 };

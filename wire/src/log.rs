@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::number::numbered;
 use crate::{ChannelId, DeviceId, InboxSeq, Nonce, Seq, Timestamp, UserId};
 
 /// `ChannelKind` of the schema.
@@ -41,6 +42,12 @@ pub enum MembershipOp {
     Remove = 1,
     /// The actor, the only one in the list, left.
     Leave = 2,
+}
+
+numbered! {
+    ChannelKind: u8 { Direct, Group, Broadcast }
+    Role: u8 { Member, Admin, Owner }
+    MembershipOp: u8 { Add, Remove, Leave }
 }
 
 /// What stands at one place of a channel's log.
