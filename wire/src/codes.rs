@@ -206,7 +206,7 @@ reject_codes! {
     RetryTooOld = 7, "a retry whose first transmission may lie beyond what is searched",
         "look for the message in History; if it is missing, ask the user and use a new nonce";
     /// `group_members_max` is reached.
-    ChannelFull = 8, "group_members_max is reached", "show it; a Broadcast channel has no limit";
+    ChannelFull = 8, "group_members_max is reached", "show it; a Broadcast channel holds more";
     /// Slow down.
     RateLimited = 9, "too many requests", "send it again after `retry_after_ms`, same nonce";
     /// The gateway sheds load.
