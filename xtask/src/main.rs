@@ -1,1 +1,78 @@
-fn main() {}
+//! The project's own tasks. One module a subcommand; this file is the table of contents.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod cache;
+mod ci;
+mod clock;
+mod codegen;
+mod console;
+mod environment;
+mod prerequisites;
+mod python;
+mod rocksdb;
+mod run;
+mod steps;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The tasks of the Mooring project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+enum Task {
+    /// Build the server, run it, and show how to send a first message.
+    Run(run::Arguments),
+    /// Run everything that must pass.
+    Test(test::Arguments),
+    /// Run what a change must pass: format, tidy, lints, documentation, tests.
+    Ci,
+    /// Write the code generated from the schema.
+    Codegen {
+        /// Write nothing; fail if something would change.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the rules of the house that no compiler checks.
+    Tidy,
+    /// Print the environment of builds as shell exports.
+    Env,
+}
+
+fn main() -> ExitCode {
+    match perform(&Task::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            console::error(&format!("{error:#}"));
+            // 2 says "something is missing here", 1 "something is wrong".
+            match error.downcast_ref::<prerequisites::Missing>() {
+                Some(_) => ExitCode::from(2),
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn perform(task: &Task) -> Result<ExitCode> {
+    match task {
+        Task::Run(arguments) => return run::run(arguments),
+        Task::Test(arguments) => test::test(arguments)?,
+        Task::Ci => ci::ci()?,
+        Task::Codegen { check } => {
+            prerequisites::ensure()?;
+            codegen::codegen(*check)?;
+        }
+        Task::Tidy => tidy::tidy(&workspace::root())?,
+        Task::Env => {
+            prerequisites::ensure()?;
+            console::answer(&environment::Environment::prepare()?.exports());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
