@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses what it needs")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not see as such")]
+#![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
