@@ -52,6 +52,7 @@ pub(crate) fn duration(duration: Duration) -> String {
 /// Progress towards a known total.
 pub(crate) struct Meter {
     bar: ProgressBar,
+    what: &'static str,
     total: u64,
     tenths_said: u64,
 }
@@ -64,30 +65,26 @@ impl Meter {
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(Some(total), target).with_message(what);
-        let style = "    {bar:32} {pos}/{len} {msg}, {elapsed} gone, about {eta} to go";
-        if let Ok(style) = ProgressStyle::with_template(style) {
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        if let Ok(style) = ProgressStyle::with_template("    {bar:24} {msg}") {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_secs(1));
-        Self { bar, total: total.max(1), tenths_said: 0 }
+        Self { bar, what, total: total.max(1), tenths_said: 0 }
     }
 
     /// Shows that `count` of the total are done.
     pub(crate) fn set(&mut self, count: u64) {
         let count = count.min(self.total);
-        self.bar.set_position(count);
+        let text = state(self.what, count, self.total, self.bar.elapsed());
+        if !self.bar.is_hidden() {
+            self.bar.set_message(text);
+            self.bar.set_position(count);
+            return;
+        }
         let tenths = count * 10 / self.total;
-        if self.bar.is_hidden() && tenths > self.tenths_said {
+        if tenths > self.tenths_said {
             self.tenths_said = tenths;
-            let elapsed = self.bar.elapsed();
-            note(&format!(
-                "{count}/{} {}, {} gone, about {} to go",
-                self.total,
-                self.bar.message(),
-                duration(elapsed),
-                duration(remaining(elapsed, count, self.total)),
-            ));
+            note(&text);
         }
     }
 
@@ -97,13 +94,23 @@ impl Meter {
     }
 }
 
+/// `35/343 object files, 2 min 18 s gone, about 20 min 14 s to go`. The estimate comes with the
+/// first object: what is compiled before (the reader of the header) says nothing of the rest.
+fn state(what: &str, count: u64, total: u64, elapsed: Duration) -> String {
+    let gone = duration(elapsed);
+    match count {
+        0 => format!("0/{total} {what}, {gone} gone"),
+        _ => {
+            let left = duration(remaining(elapsed, count, total));
+            format!("{count}/{total} {what}, {gone} gone, about {left} to go")
+        }
+    }
+}
+
 /// What is left, if the rest goes as fast as what is done.
 fn remaining(elapsed: Duration, done: u64, total: u64) -> Duration {
-    if done == 0 {
-        return Duration::ZERO;
-    }
     let left = u32::try_from(total.saturating_sub(done)).unwrap_or(u32::MAX);
-    let done = u32::try_from(done).unwrap_or(u32::MAX);
+    let done = u32::try_from(done.max(1)).unwrap_or(u32::MAX);
     elapsed.saturating_mul(left) / done
 }
 
@@ -120,9 +127,21 @@ mod tests {
     }
 
     #[test]
+    fn the_state_tells_no_estimate_before_the_first_object() {
+        let minute = Duration::from_secs(60);
+        let rows = [
+            (0, "0/4 files, 1 min 00 s gone"),
+            (1, "1/4 files, 1 min 00 s gone, about 3 min 00 s to go"),
+        ];
+        for (count, expected) in rows {
+            assert_eq!(state("files", count, 4, minute), expected);
+        }
+    }
+
+    #[test]
     fn the_estimate_assumes_a_steady_pace_and_never_divides_by_zero() {
         let minute = Duration::from_secs(60);
-        let rows = [(0, 10, 0), (1, 4, 180), (2, 4, 60), (4, 4, 0), (5, 4, 0)];
+        let rows = [(0, 2, 120), (1, 4, 180), (2, 4, 60), (4, 4, 0), (5, 4, 0)];
         for (done, total, seconds) in rows {
             assert_eq!(remaining(minute, done, total), Duration::from_secs(seconds), "{done}");
         }

@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         format!("cannot make {}; name another --data", arguments.data.display())
     })?;
 
+    let example = Example::find(environment.root())?;
     let mooring = environment.release_binary("mooring");
     console::step(&format!("Starting the server on {}", arguments.data.display()));
     let mut serve = Command::new(&mooring);
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let events = events_of(&mut server)?;
 
     let status = attend(&mut server, &events, |ready| {
-        greet(&environment, &mooring, &arguments.data, ready)
+        greet(&mooring, &arguments.data, example.as_ref(), ready)
     })?;
     Ok(exit_code(status))
 }
@@ -162,8 +163,31 @@ impl Ready {
     }
 }
 
+/// The example client, with an interpreter that has what it imports.
+struct Example {
+    python: PathBuf,
+}
+
+impl Example {
+    /// None where the checkout has no example.
+    fn find(root: &Path) -> Result<Option<Self>> {
+        if !root.join(EXAMPLE).is_file() {
+            return Ok(None);
+        }
+        let venv = Venv::for_examples(root, &cache_dir()?)?;
+        let python = venv.map_or_else(|| "python3".into(), |venv| venv.program("python"));
+        Ok(Some(Self { python }))
+    }
+
+    /// A command line that sends a first message.
+    fn command_line(&self, address: &str, token: &str) -> String {
+        let python = self.python.display();
+        format!("{python} {EXAMPLE} --url ws://{address} --token {token} --to 2 hello")
+    }
+}
+
 /// Tells a person what she can do now.
-fn greet(environment: &Environment, mooring: &Path, data: &Path, ready: &Ready) -> Result<()> {
+fn greet(mooring: &Path, data: &Path, example: Option<&Example>, ready: &Ready) -> Result<()> {
     console::answer("");
     for (name, address) in &ready.addresses {
         console::answer(&format!("{name:<10} {address}"));
@@ -179,23 +203,12 @@ fn greet(environment: &Environment, mooring: &Path, data: &Path, ready: &Ready) 
             Ok(token)
         })
         .collect::<Result<Vec<_>>>()?;
-    if let (Some(address), Some(token)) = (ready.gateway(), tokens.first()) {
-        first_message(environment, address, token)?;
+    if let (Some(example), Some(address), Some(token)) = (example, ready.gateway(), tokens.first())
+    {
+        console::answer("\nuser 1 writes to user 2");
+        console::answer(&example.command_line(address, token));
     }
     console::answer("\nCtrl-C stops the server.");
-    Ok(())
-}
-
-fn first_message(environment: &Environment, address: &str, token: &str) -> Result<()> {
-    if !environment.root().join(EXAMPLE).is_file() {
-        return Ok(());
-    }
-    let venv = Venv::for_examples(environment.root(), &cache_dir()?)?;
-    let python = venv.map_or_else(|| "python3".into(), |venv| venv.program("python"));
-    console::answer(&format!(
-        "\nuser 1 writes to user 2\n{} {EXAMPLE} --url ws://{address} --token {token} --to 2 hello",
-        python.display()
-    ));
     Ok(())
 }
 
