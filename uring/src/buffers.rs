@@ -5,9 +5,9 @@
 //! ```text
 //!            entries of 16 bytes             pad        buffer 0          buffer 1
 //! +-------+-------+-----------------------+-------+-----------------+-----------------+---
-//! | addr, | addr, |                       | to a  |      bytes      |      bytes      |
-//! | len,  | len,  |          ...          | page  | + one cache     | + one cache     | ...
-//! | bid   | bid   |                       |       |   line          |   line          |
+//! | addr, | addr, |                       | to a  |   bytes, on a   |   bytes, on a   |
+//! | len,  | len,  |          ...          | page  |   cache line    |   cache line    | ...
+//! | bid   | bid   |                       |       |                 |                 |
 //! +-------+-------+-----------------------+-------+-----------------+-----------------+---
 //!    ^ the last two bytes of entry 0 are the tail, which we write and the kernel reads
 //! ```
@@ -18,9 +18,6 @@
 //!   [`Buffers::publish`]). Nothing here forms a reference into it.
 //! - *lent*: a completion named it; `lent[index]` is how many bytes were received. Only
 //!   [`Buffers::filled`] reaches it, and only while it is lent.
-//!
-//! The extra cache line keeps the buffers' first bytes from sharing a cache set: chat frames are
-//! short, so with a stride of whole pages every frame would compete for the same few lines.
 
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
@@ -83,7 +80,7 @@ impl Buffers {
         assert!((1..=BUFFER_BYTES_MAX).contains(&bytes));
         let entries = usize::from(count) * size_of::<BufRingEntry>();
         let data_offset = entries.next_multiple_of(PAGE_BYTES);
-        let stride = (bytes as usize).next_multiple_of(CACHE_LINE_BYTES) + CACHE_LINE_BYTES;
+        let stride = (bytes as usize).next_multiple_of(CACHE_LINE_BYTES);
         let size = data_offset + stride * usize::from(count);
         let layout = Layout::from_size_align(size, PAGE_BYTES).ok()?;
         // SAFETY: the layout's size is at least one page, so it is not zero.

@@ -15,6 +15,13 @@ use crate::token::Token;
 pub struct Descriptor(pub(crate) u32);
 
 impl Descriptor {
+    /// The descriptor at this place: for those who were told of it as a number. Operations on one
+    /// that is not open fail with EBADF.
+    #[must_use]
+    pub const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
     /// Its place in the ring's table, below [`crate::RingOptions::descriptors_max`].
     #[must_use]
     pub const fn index(self) -> u32 {

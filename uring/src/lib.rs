@@ -63,7 +63,6 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod buffers;
-mod complete;
 mod completion;
 mod error;
 mod flights;
@@ -74,6 +73,7 @@ mod probe;
 mod ring;
 mod submit;
 mod token;
+mod translate;
 mod wake;
 
 pub use buffers::BufferId;

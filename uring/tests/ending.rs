@@ -77,6 +77,26 @@ fn a_cancelled_operation_ends_with_its_own_completion() {
 }
 
 #[test]
+fn cancelling_and_closing_in_one_submission_ends_a_connection_at_once() {
+    let Some(mut ring) = ring(&SMALL) else { return };
+    let (mut client, descriptor) = pair(&mut ring);
+    let (bytes, freed) = watched(64 << 20);
+    ring.send(descriptor, PEER, bytes).unwrap();
+    ring.receive(descriptor, PEER, Shots::Many, Start::PollFirst);
+    ring.submit_and_wait(0, None).unwrap();
+    ring.cancel_all(descriptor, BY);
+    ring.close(descriptor, BY);
+    let ends = [(); 4].map(|()| next(&mut ring).ended());
+    assert_eq!(ends.iter().filter(|end| **end == Some(PEER)).count(), 2, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| **end == Some(BY)).count(), 2, "{ends:?}");
+    assert!(freed.load(Ordering::SeqCst));
+    // What the socket had taken still arrives, then the end.
+    let received = client.read_to_end(&mut Vec::new()).unwrap();
+    assert!(received < 64 << 20, "{received}");
+    assert_eq!(ring.in_flight(), 2, "only the listener's and the waker's");
+}
+
+#[test]
 fn a_late_completion_carries_the_generation_it_was_submitted_with() {
     let Some(mut ring) = ring(&SMALL) else { return };
     let (mut client, descriptor) = pair(&mut ring);
