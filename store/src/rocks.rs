@@ -1,0 +1,160 @@
+//! The engine on RocksDB.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rocksdb::properties::{
+    ACTUAL_DELAYED_WRITE_RATE, ESTIMATE_PENDING_COMPACTION_BYTES, IS_WRITE_STOPPED,
+    NUM_IMMUTABLE_MEM_TABLE, num_files_at_level,
+};
+use rocksdb::{
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Error, ErrorKind, ReadOptions, WriteBatch,
+    WriteOptions,
+};
+
+use crate::engine::{Direction, Engine, Load, Op, Ops, Table, Visit};
+use crate::error::EngineError;
+use crate::keys::{KeyBuf, KeyRange};
+use crate::options::Options;
+use crate::rocks_options;
+
+/// RocksDB.
+pub struct Rocks {
+    db: DB,
+    synced: WriteOptions,
+    unsynced: WriteOptions,
+}
+
+impl Rocks {
+    /// Opens the database in `path`; makes it unless it `must_exist`.
+    ///
+    /// # Errors
+    /// RocksDB's own: damaged files, another version, no space.
+    pub fn open(path: &Path, must_exist: bool, options: &Options) -> Result<Self, EngineError> {
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let tables = Table::ALL.map(|table| {
+            ColumnFamilyDescriptor::new(table.name(), rocks_options::table(table, options, &cache))
+        });
+        let database = rocks_options::database(must_exist, options);
+        let db = DB::open_cf_descriptors(&database, path, tables).map_err(engine_error)?;
+        let (mut synced, mut unsynced) = (WriteOptions::default(), WriteOptions::default());
+        synced.set_sync(true);
+        unsynced.set_sync(false);
+        Ok(Self { db, synced, unsynced })
+    }
+
+    fn table(&self, table: Table) -> &ColumnFamily {
+        self.db.cf_handle(table.name()).expect("every table is opened with the database")
+    }
+
+    /// The highest value of a property over the tables; 0 where RocksDB does not say.
+    fn property_max(&self, name: &rocksdb::properties::PropName) -> u64 {
+        let value = |table| self.db.property_int_value_cf(self.table(table), name).ok().flatten();
+        Table::ALL.into_iter().filter_map(value).max().unwrap_or(0)
+    }
+}
+
+impl std::fmt::Debug for Rocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rocks").field("path", &self.db.path()).finish_non_exhaustive()
+    }
+}
+
+impl Engine for Rocks {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.db.get_cf(self.table(table), key).map_err(engine_error)
+    }
+
+    fn get_many(&self, table: Table, keys: &[KeyBuf]) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
+        let sorted = keys.is_sorted();
+        self.db
+            .batched_multi_get_cf(self.table(table), keys, sorted)
+            .into_iter()
+            .map(|record| Ok(record.map_err(engine_error)?.map(|record| record.to_vec())))
+            .collect()
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: KeyRange,
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), EngineError> {
+        if range.from >= range.to {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        // Bounds let RocksDB stop inside its own iterators: without them a scan that ends at the
+        // last key walks over whatever deletions lie behind it.
+        options.set_iterate_lower_bound(range.from.as_ref());
+        options.set_iterate_upper_bound(range.to.as_ref());
+        // Ranges may span prefixes, which the prefix filter must not cut.
+        options.set_total_order_seek(range.from.as_ref().is_empty());
+        options.set_auto_readahead_size(true);
+        let mut iterator = self.db.raw_iterator_cf_opt(self.table(table), options);
+        match direction {
+            Direction::Forward => iterator.seek_to_first(),
+            Direction::Backward => iterator.seek_to_last(),
+        }
+        while let Some((key, record)) = iterator.item() {
+            if visit(key, record) == ControlFlow::Break(()) {
+                return Ok(());
+            }
+            match direction {
+                Direction::Forward => iterator.next(),
+                Direction::Backward => iterator.prev(),
+            }
+        }
+        iterator.status().map_err(engine_error)
+    }
+
+    fn write(&self, groups: &mut dyn Iterator<Item = &Ops>, sync: bool) -> Result<(), EngineError> {
+        // RocksDB takes the batch by value, so its buffer cannot be kept; one allocation a group.
+        let mut batch = WriteBatch::new();
+        for op in groups.flat_map(Ops::iter) {
+            match op {
+                Op::Put { table, key, value } => batch.put_cf(self.table(table), key, value),
+                Op::DeleteRange { table, from, to } => {
+                    batch.delete_range_cf(self.table(table), from, to);
+                }
+            }
+        }
+        let options = if sync { &self.synced } else { &self.unsynced };
+        self.db.write_opt(batch, options).map_err(engine_error)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.db.flush_wal(true).map_err(engine_error)
+    }
+
+    fn load(&self) -> Load {
+        let database = |name| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        Load {
+            level_0_files: Table::ALL
+                .into_iter()
+                .filter_map(|table| {
+                    let text = self.db.property_value_cf(self.table(table), num_files_at_level(0));
+                    text.ok().flatten()?.parse().ok()
+                })
+                .max()
+                .unwrap_or(0),
+            immutable_memtables: self.property_max(NUM_IMMUTABLE_MEM_TABLE),
+            pending_compaction_bytes: self.property_max(ESTIMATE_PENDING_COMPACTION_BYTES),
+            write_stalled: database(IS_WRITE_STOPPED) + database(ACTUAL_DELAYED_WRITE_RATE) > 0,
+        }
+    }
+}
+
+fn engine_error(error: Error) -> EngineError {
+    let kind = error.kind();
+    let text = error.into_string();
+    // RocksDB's C interface keeps the kind in words only.
+    if text.contains("No space left on device") || text.contains("NoSpace") {
+        return EngineError::NoSpace(text);
+    }
+    match kind {
+        ErrorKind::Corruption => EngineError::Corrupt(text),
+        _ => EngineError::Failed(text),
+    }
+}
