@@ -15,7 +15,8 @@ mod encode;
 mod encode_server;
 mod error;
 mod event;
-/// The output of `flatc --rust --filename-suffix "" schema/frame.fbs`, as it is.
+/// The output of `flatc --rust -o <folder> wire/schema/frame.fbs`, as it is; `cargo xtask codegen`
+/// writes and checks it.
 #[allow(
     unsafe_code,
     clippy::all,
@@ -34,6 +35,8 @@ mod log;
 mod number;
 pub mod server;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ClientBody, ClientFrame};
 pub use codes::{CLOSE_REASON_BYTES_MAX, ClientAction, CloseCode, RejectCode};

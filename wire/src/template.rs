@@ -19,7 +19,7 @@ use crate::generated::mooring::wire as fb;
 
 /// The bytes of a message's `Deliver` frame before its body's length: root offset, identifier,
 /// three tables with their vtables, and padding.
-pub const MESSAGE_HEAD_BYTES_MAX: usize = 160;
+pub const MESSAGE_HEAD_BYTES_MAX: usize = 156;
 
 /// A finished `ServerFrame { Deliver }` with `request` 0 and a placeholder as its `inbox_seq`:
 /// patch a copy for each recipient.

@@ -1,0 +1,103 @@
+//! Damaged frames: cut at every byte, each byte changed to every value. Whatever comes of it is
+//! an error or a frame that holds what its type promises, never a panic.
+
+use super::sample::{CLIENT_TYPES, SERVER_TYPES, Seed, plain};
+use crate::client::*;
+use crate::limits::MEMBERS_PER_REQUEST_MAX;
+use crate::*;
+
+fn check_client(bytes: &[u8]) {
+    let frame = match decode_client(bytes) {
+        Ok(frame) => frame,
+        Err(error) => return check_error(&error),
+    };
+    let nonce = match frame.body {
+        ClientBody::Post(Post { nonce, .. })
+        | ClientBody::ChannelCreate(ChannelCreate { nonce, .. })
+        | ClientBody::ChannelAddMembers(ChannelAddMembers { nonce, .. })
+        | ClientBody::ChannelRemoveMembers(ChannelRemoveMembers { nonce, .. })
+        | ClientBody::ChannelLeave(ChannelLeave { nonce, .. }) => nonce,
+        _ => Nonce(1),
+    };
+    assert_ne!(nonce, Nonce(0));
+    match frame.body {
+        ClientBody::ChannelCreate(ChannelCreate { members, title, kind, .. }) => {
+            assert!(members.len() <= MEMBERS_PER_REQUEST_MAX);
+            assert!(title.len() <= limits::TITLE_BYTES_MAX);
+            assert_ne!(kind, ChannelKind::Direct);
+        }
+        ClientBody::ChannelAddMembers(ChannelAddMembers { members, .. })
+        | ClientBody::ChannelRemoveMembers(ChannelRemoveMembers { members, .. }) => {
+            assert!((1..=MEMBERS_PER_REQUEST_MAX).contains(&members.len()));
+        }
+        ClientBody::Hello(hello) => {
+            assert_ne!(hello.device, DeviceId(0));
+            assert!(hello.client.len() <= limits::CLIENT_NAME_BYTES_MAX);
+        }
+        ClientBody::Unknown(number) => assert!(number > 13),
+        _ => {}
+    }
+    // Encoding reads every field and every element of every list.
+    let mut encoder = Encoder::default();
+    assert_eq!(decode_client(encoder.client(frame.request, frame.body)), Ok(frame));
+}
+
+fn check_server(bytes: &[u8]) {
+    let frame = match decode_server(bytes) {
+        Ok(frame) => frame,
+        Err(error) => return check_error(&error),
+    };
+    if let ServerBody::Deliver(entry) = frame.body {
+        assert_ne!(entry.inbox_seq, InboxSeq::ZERO);
+    }
+    let mut encoder = Encoder::default();
+    assert_eq!(decode_server(encoder.server(frame.request, frame.body)), Ok(frame));
+}
+
+fn check_error(error: &WireError) {
+    assert!((10..200).contains(&error.to_string().len()), "{error}");
+    assert_eq!(error.rejected().is_some(), matches!(error, WireError::Field(_)));
+}
+
+/// A valid frame, and the question to ask of what becomes of it.
+type Case = (Vec<u8>, fn(&[u8]));
+
+/// Two seeds: every optional field set, and none.
+fn frames() -> Vec<Case> {
+    let bare = Seed { text: String::new(), bytes: Vec::new(), flag: false, ..plain() };
+    let mut frames: Vec<Case> = Vec::new();
+    for seed in [plain(), bare] {
+        for which in 0..CLIENT_TYPES {
+            let bytes = Encoder::default().client(9, seed.client(which)).to_vec();
+            frames.push((bytes, check_client));
+        }
+        for which in 0..SERVER_TYPES {
+            let bytes = seed.server(which, |body| Encoder::default().server(9, body).to_vec());
+            frames.push((bytes, check_server));
+        }
+    }
+    frames
+}
+
+#[test]
+fn a_frame_cut_anywhere_is_an_error_or_whole() {
+    for (bytes, check) in frames() {
+        for end in 0..bytes.len() {
+            check(&bytes[..end]);
+        }
+    }
+}
+
+#[test]
+fn a_frame_with_any_byte_changed_is_an_error_or_holds() {
+    for (mut bytes, check) in frames() {
+        for at in 0..bytes.len() {
+            let was = bytes[at];
+            for flip in 1..=u8::MAX {
+                bytes[at] = was ^ flip;
+                check(&bytes);
+            }
+            bytes[at] = was;
+        }
+    }
+}
