@@ -15,7 +15,7 @@ use uring::{
 pub(crate) const LISTENER: Token = Token::new(0, 0);
 pub(crate) const PEER: Token = Token::new(1, 7);
 /// Long enough that only a lost completion reaches it; nothing is measured by it.
-const LOST: Duration = Duration::from_secs(20);
+pub(crate) const LOST: Duration = Duration::from_secs(20);
 
 pub(crate) const SMALL: RingOptions = RingOptions {
     sq_entries: 64,
