@@ -8,23 +8,24 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use benches::options::RunOptions;
 use benches::report::{Environment, Report};
 use benches::rounds::{Round, Rounds};
-use benches::threads::{ThreadId, own_id, pinned};
+use benches::sides::{self, Announce, Server};
+use benches::threads::own_id;
 use bytes::Bytes;
 use clap::Parser;
 use uring::{
-    Completion, Descriptor, ListenOptions, Ring, RingOptions, Shots, Start, Token, Waker, listen,
+    Completion, Descriptor, ListenOptions, Ring, RingOptions, Shots, Start, Token, listen,
 };
 
 const LISTENER: Token = Token::new(Token::SLOT_MAX, 0);
 const TRIGGER_BYTES: usize = 64;
+/// A server that has delivered nothing for so long has ended.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Parser, Clone, Copy)]
 #[command(about = "TCP fan-out on the bare ring, one core each side")]
@@ -42,13 +43,6 @@ struct Options {
     run: RunOptions,
 }
 
-/// What the client must know of the server.
-struct Ready {
-    address: SocketAddr,
-    waker: Waker,
-    thread: ThreadId,
-}
-
 /// A connection as the server sees it: the first one is the trigger's.
 #[derive(Clone, Copy)]
 struct Subscriber {
@@ -61,22 +55,8 @@ struct Subscriber {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let driver = uring::probe()?.to_string();
-    let stop = Arc::new(AtomicBool::new(false));
-    let (send_ready, ready) = mpsc::channel();
-    let server = pinned("server", options.run.server_cpu, {
-        let stop = Arc::clone(&stop);
-        move || serve(options, &send_ready, &stop)
-    })?;
-    // A server that fails to start drops its end; its error is the one to tell.
-    let Ok(ready) = ready.recv() else {
-        return server.join().map_err(|_| anyhow::anyhow!("the server panicked"))?;
-    };
-    let waker = ready.waker.clone();
-    let client = pinned("client", options.run.client_cpu, move || drive(options, &ready))?;
-    let done = client.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
-    stop.store(true, Ordering::Relaxed);
-    waker.wake();
-    server.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
+    let serve = move |announce| serve(options, announce);
+    let done = sides::run(&options.run, serve, move |server| drive(options, server))?;
     let Options { subscribers, bytes, in_flight, run } = options;
     let name = format!("bare-fanout, {in_flight} triggers to {subscribers} x {bytes} bytes");
     Report::new(name, "deliveries", &done, Environment::of(driver)).print(run.json)?;
@@ -94,16 +74,16 @@ fn ring_options(subscribers: u32) -> RingOptions {
     }
 }
 
-fn serve(options: Options, ready: &mpsc::Sender<Ready>, stop: &AtomicBool) -> anyhow::Result<()> {
+fn serve(options: Options, announce: Announce) -> anyhow::Result<()> {
     let mut ring = Ring::new(&ring_options(options.subscribers))?;
     let listener = listen("127.0.0.1:0".parse()?, ListenOptions::default())?;
     let address = listener.local_address()?;
     ring.accept(listener, LISTENER);
-    let _ = ready.send(Ready { address, waker: ring.waker(), thread: own_id() });
+    announce.listening_at(address);
     let message = Bytes::from(vec![b'm'; options.bytes]);
     let mut connections: Vec<Subscriber> = Vec::new();
     let mut trigger_bytes = 0;
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         ring.submit_and_wait(1, None)?;
         while let Some(completion) = ring.next_completion() {
             match completion {
@@ -133,14 +113,11 @@ fn serve(options: Options, ready: &mpsc::Sender<Ready>, stop: &AtomicBool) -> an
                     subscriber.is_sending = false;
                     deliver(&mut ring, subscriber, token.slot(), &message)?;
                 }
-                Completion::Woken
-                | Completion::EndOfStream { .. }
-                | Completion::ReceiveFailed { .. } => {}
+                Completion::EndOfStream { .. } | Completion::ReceiveFailed { .. } => {}
                 other => bail!("the server did not expect {other:?}"),
             }
         }
     }
-    Ok(())
 }
 
 /// Sends what is pending unless a send is under way: two at once might mix their bytes.
@@ -159,7 +136,7 @@ fn deliver(
     Ok(())
 }
 
-fn drive(options: Options, server: &Ready) -> anyhow::Result<Vec<Round>> {
+fn drive(options: Options, server: Server) -> anyhow::Result<Vec<Round>> {
     let mut ring = Ring::new(&ring_options(options.subscribers))?;
     // One after the other, so that the server takes the first for the trigger's.
     let trigger = connect(&mut ring, 0, server.address)?;
@@ -187,7 +164,8 @@ fn drive(options: Options, server: &Ready) -> anyhow::Result<Vec<Round>> {
             ring.send(trigger, Token::new(0, 0), Bytes::from(triggers))?;
             (sent, is_sending) = (sent + due, true);
         }
-        ring.submit_and_wait(1, None)?;
+        let seen = ring.stats().completions;
+        ring.submit_and_wait(1, Some(SILENCE_MAX))?;
         while let Some(completion) = ring.next_completion() {
             match completion {
                 Completion::Received { token, buffer, armed, .. } => {
@@ -203,6 +181,7 @@ fn drive(options: Options, server: &Ready) -> anyhow::Result<Vec<Round>> {
                 other => bail!("the client did not expect {other:?}"),
             }
         }
+        ensure!(ring.stats().completions > seen, "no delivery for {SILENCE_MAX:?}");
     }
 }
 

@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod echo;
 pub mod options;
 pub mod report;
 pub mod rounds;
+pub mod sides;
 pub mod threads;
