@@ -128,9 +128,9 @@ pub enum Completion {
         /// The pass's.
         token: Token,
         /// Its descriptor *in the other ring*, which learns of it only from the caller. The one of
-        /// this ring is still open and must be closed. On failure (ENFILE: the other table is full, or
-        /// its ring ended; EOWNERDEAD: so did its thread; EBADFD: it is not enabled yet) nothing
-        /// changed.
+        /// this ring is still open and must be closed. On failure nothing changed. ENFILE: the
+        /// other table is full, or its ring ended; EOWNERDEAD: so did its thread; EBADFD: the other
+        /// ring is not enabled yet.
         result: Result<Descriptor, Errno>,
     },
     /// A descriptor is free again.

@@ -2,8 +2,8 @@
 //! and connects (their addresses).
 //!
 //! Their `user_data` names a place in this table instead of the caller's slot. A serial number
-//! guards the place against a completion for what stood there before: that would be our own mistake,
-//! and memory would be freed early, so it ends the process.
+//! guards the place against a completion for what stood there before: that would be our own
+//! mistake, and memory would be freed early, so it ends the process.
 
 use std::net::SocketAddr;
 

@@ -35,12 +35,14 @@
 //! The kernel works with memory of ours after the call that named it has returned. So each piece of
 //! memory is, at any time, in one of four states:
 //!
-//! | state | sends' bytes, connects' addresses | receive buffers |
-//! | --- | --- | --- |
-//! | *ours* | in the caller's hands | lent: named by a [`BufferId`], reached by [`Ring::buffer`] |
-//! | *the kernel's* | in the ring's table of flights, from the submission to the completion | on the buffer ring, from [`Ring::recycle`] to the completion that names it |
-//! | *orphaned* | the caller's slot is gone, the flight is not: it stays in the table until its completion, whose token has an old generation | the same: a completion with an old generation still lends its buffer, which is recycled |
-//! | *returned* | [`Completion::Sent`] hands the bytes back; addresses are freed | as *ours* |
+//! - *ours*: with the caller. A receive buffer is lent: a [`BufferId`] names it, [`Ring::buffer`]
+//!   reaches it.
+//! - *the kernel's*: a send's bytes and a connect's addresses stand in the ring's table of flights
+//!   from the submission to the completion. A receive buffer is on the buffer ring, from
+//!   [`Ring::recycle`] to the completion that names it.
+//! - *orphaned*: the caller's slot is gone, and the operation is not. Everything stays as it was
+//!   until its completion, which carries the old generation; a buffer that it lends is recycled.
+//! - *returned*: [`Completion::Sent`] hands the bytes back, addresses are freed, a buffer is *ours*.
 //!
 //! - **Memory is the ring's matter.** No caller can make the kernel read freed bytes or write to
 //!   them: sends own their bytes, buffers are reached only while lent, and dropping a ring cancels
@@ -56,8 +58,9 @@
 //!
 //! # Bounds
 //!
-//! They are [`RingOptions`]' fields, each with what happens at it. Nothing waits or spins inside but
-//! [`Ring::submit_and_wait`]; [`Ring::stats`] counts the events that say a bound was too low.
+//! They are [`RingOptions`]' fields, each with what happens at it. Nothing waits inside but
+//! [`Ring::submit_and_wait`] and the drop of a ring; [`Ring::stats`] counts the events that say a
+//! bound was too low.
 
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]

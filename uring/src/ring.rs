@@ -1,5 +1,5 @@
-//! The ring itself: how it is made, entered and ended. Its operations are in `submit.rs`, what comes
-//! out of it in `translate.rs`.
+//! The ring itself: how it is made, entered and ended. Its operations are in `submit.rs`, what
+//! comes out of it in `translate.rs`.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
