@@ -42,7 +42,7 @@
 //!   [`Ring::recycle`] to the completion that names it.
 //! - *orphaned*: the caller's slot is gone, and the operation is not. Everything stays as it was
 //!   until its completion, which carries the old generation; a buffer that it lends is recycled.
-//! - *returned*: [`Completion::Sent`] hands the bytes back, addresses are freed, a buffer is *ours*.
+//! - *returned*: [`Completion::Sent`] hands the bytes back, addresses are freed, buffers are lent.
 //!
 //! - **Memory is the ring's matter.** No caller can make the kernel read freed bytes or write to
 //!   them: sends own their bytes, buffers are reached only while lent, and dropping a ring cancels
