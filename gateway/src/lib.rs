@@ -1,1 +1,36 @@
-//! gateway
+//! Joins the ring, the codecs, the router and the store into cores.
+//!
+//! ```text
+//!            completions                     events
+//!  kernel ----------------> reactor.rs ------------------> shard.rs  (policy: no system call)
+//!         <---------------- (no policy) <----------------  wire, ws, router, batches
+//!            submissions                     effects
+//! ```
+//!
+//! The only crate that knows all five. Time, randomness and the ring's operations are at the edge:
+//! [`shard::Shard`] is told the time with each event, so a simulator replaces [`reactor`] alone.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod auth;
+pub mod clock;
+pub mod committing;
+pub mod config;
+pub mod connection;
+pub mod event;
+pub mod limits;
+pub mod messages;
+pub mod metrics;
+pub mod outgoing;
+pub mod pools;
+pub mod reactor;
+pub mod send_queue;
+pub mod server;
+pub mod shard;
+pub mod wheel;
+
+/// The ids that a command line names.
+pub mod ids {
+    pub use wire::{DeviceId, UserId};
+}

@@ -1,1 +1,67 @@
-fn main() {}
+//! The one binary. Parses, does what was asked, and says how it ended; everything else is in the
+//! libraries.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+mod check_config;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measured against the system's allocator: docs/decisions.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "mooring", version, about = "A chat backend: gateway, sequencer and store in one")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway with its store
+    Serve(serve::Args),
+    /// Check a configuration file, and print what it comes to
+    CheckConfig(check_config::Args),
+    /// Print an access token for a device, signed with the data directory's newest key
+    Token(token::Args),
+}
+
+/// How the process ends: docs/operations.md lists them.
+mod exit {
+    /// A subcommand failed: could not start, or the ring or the disk failed.
+    pub(crate) const FAILED: u8 = 1;
+    /// The configuration cannot be used (`EX_CONFIG` of sysexits.h).
+    pub(crate) const CONFIG: u8 = 78;
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::CheckConfig(args) => check_config::run(&args),
+        Command::Token(args) => token::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            let is_config = error.downcast_ref::<gateway::config::ConfigError>().is_some();
+            ExitCode::from(if is_config { exit::CONFIG } else { exit::FAILED })
+        }
+    }
+}
+
+/// Red on a terminal, plain in a pipe.
+#[expect(clippy::print_stderr, reason = "the last word of a command")]
+fn report(error: &anyhow::Error) {
+    use std::io::IsTerminal;
+    let is_terminal = std::io::stderr().is_terminal();
+    let (red, plain) = if is_terminal { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+    eprintln!("{red}mooring:{plain} {error:#}");
+}

@@ -38,6 +38,8 @@ pub struct CommitWindow<T> {
     waiting: VecDeque<T>,
     /// Sealed batches with how many of the values each holds, oldest first.
     sealed: VecDeque<(BatchNumber, usize)>,
+    /// Values of the released batch that were not taken yet.
+    releasing: usize,
     /// Values that went into the open batch.
     open_count: usize,
     last_sealed: BatchNumber,
@@ -48,6 +50,7 @@ impl<T> Default for CommitWindow<T> {
         Self {
             waiting: VecDeque::new(),
             sealed: VecDeque::new(),
+            releasing: 0,
             open_count: 0,
             last_sealed: BatchNumber::ZERO,
         }
@@ -70,12 +73,25 @@ impl<T> CommitWindow<T> {
         self.check();
     }
 
-    /// Batch `number` is on disk: the values it holds, in order. A batch may be released only
-    /// after all before it.
-    pub fn release(&mut self, number: BatchNumber) -> Release<'_, T> {
+    /// Batch `number` is on disk: [`Self::next_released`] gives the values it holds. A batch may be
+    /// released only after all before it, and after all of theirs were taken.
+    pub fn release(&mut self, number: BatchNumber) {
+        assert_eq!(self.releasing, 0, "all of an earlier batch was taken");
         let (oldest, count) = self.sealed.pop_front().expect("a batch that was sealed");
         assert_eq!(oldest, number, "batches become durable in order");
-        Release { waiting: &mut self.waiting, left: count }
+        self.releasing = count;
+    }
+
+    /// The next value of the batch that was released, in the order of the pushes.
+    pub fn next_released(&mut self) -> Option<Committed<T>> {
+        self.releasing = self.releasing.checked_sub(1)?;
+        Some(Committed(self.waiting.pop_front().expect("counted when it was sealed")))
+    }
+
+    /// Whether a value waits for the open batch to be sealed.
+    #[must_use]
+    pub const fn has_open(&self) -> bool {
+        self.open_count > 0
     }
 
     /// Values that wait, sealed or not.
@@ -99,33 +115,11 @@ impl<T> CommitWindow<T> {
     fn check(&self) {
         debug_assert_eq!(
             self.waiting.len(),
-            self.open_count + self.sealed.iter().map(|(_, count)| count).sum::<usize>(),
+            self.releasing
+                + self.open_count
+                + self.sealed.iter().map(|(_, count)| count).sum::<usize>(),
             "each waiting value is in exactly one batch"
         );
-    }
-}
-
-/// The values of one durable batch, as [`Committed`]. Dropping it early releases the rest unseen,
-/// which no caller may do.
-#[derive(Debug)]
-pub struct Release<'w, T> {
-    waiting: &'w mut VecDeque<T>,
-    left: usize,
-}
-
-impl<T> Iterator for Release<'_, T> {
-    type Item = Committed<T>;
-
-    fn next(&mut self) -> Option<Committed<T>> {
-        self.left = self.left.checked_sub(1)?;
-        Some(Committed(self.waiting.pop_front().expect("counted when it was sealed")))
-    }
-}
-
-impl<T> Drop for Release<'_, T> {
-    fn drop(&mut self) {
-        // A panic of the consumer ends the process anyway; do not hide it behind this one.
-        debug_assert!(self.left == 0 || std::thread::panicking(), "a commit was dropped");
     }
 }
 
@@ -138,7 +132,8 @@ mod tests {
     }
 
     fn release(window: &mut CommitWindow<char>, number: u64) -> String {
-        window.release(batch(number)).map(Committed::into_inner).collect()
+        window.release(batch(number));
+        std::iter::from_fn(|| window.next_released()).map(Committed::into_inner).collect()
     }
 
     #[test]

@@ -190,6 +190,12 @@ impl FanLedger {
         unfinished.map(|(batch, _)| *batch).min().map_or(next, |oldest| oldest.min(next))
     }
 
+    /// Whether every fan-out is acknowledged.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.outstanding == 0
+    }
+
     /// Whether no more entries may be sequenced: see [`OUTSTANDING_MAX`].
     #[must_use]
     pub const fn is_full(&self) -> bool {

@@ -204,15 +204,22 @@ impl<O, D> MeshPort<O, D> {
         self.own_deliveries.pop_front().or_else(|| self.inlet(self.core).deliveries.pop())
     }
 
+    /// Whether an offer waits for this core.
+    #[must_use]
+    pub fn has_offers(&self) -> bool {
+        !self.own_offers.is_empty() || !self.inlet(self.core).offers.is_empty()
+    }
+
+    /// Whether a delivery waits for this core.
+    #[must_use]
+    pub fn has_deliveries(&self) -> bool {
+        !self.own_deliveries.is_empty() || !self.inlet(self.core).deliveries.is_empty()
+    }
+
     /// Whether anything waits for this core, or for a peer's lane to empty.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let inlet = self.inlet(self.core);
-        self.owed == 0
-            && self.own_offers.is_empty()
-            && self.own_deliveries.is_empty()
-            && inlet.offers.is_empty()
-            && inlet.deliveries.is_empty()
+        self.owed == 0 && !self.has_offers() && !self.has_deliveries()
     }
 
     /// Cores that were pushed to while they slept; the reactor wakes each once.

@@ -20,15 +20,15 @@ use crate::keys::{
 use crate::record;
 
 /// Which life of its uncommitted batches a core is in. It starts with `Term::FIRST` and takes the
-/// next term each time it has rolled back; see `Outcome::Full`.
+/// next term each time it submits refused batches again; see `Outcome::Full`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Term(u32);
 
 impl Term {
-    /// The term of a core that has never rolled back.
+    /// The term of a core that was never refused.
     pub const FIRST: Self = Self(1);
 
-    /// The term after a roll-back.
+    /// The term in which refused batches go again.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -77,6 +77,12 @@ impl Batch {
         self.journal.clear();
         self.message_count = 0;
         self.sealed = false;
+    }
+
+    /// Moves it into another term, as it is: a batch that came back `Full` is submitted again so,
+    /// and the one that was being filled meanwhile follows it.
+    pub const fn renew(&mut self, term: Term) {
+        self.term = term;
     }
 
     /// Puts an entry into its channel's log, and names it as one to be fanned out.

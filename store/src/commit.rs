@@ -11,13 +11,11 @@
 //! `Full` and batch 6, already queued, were written, its `Seq`s would stand behind a hole. So a
 //! refusal holds for a whole *term*: once a batch of term `t` of a core is refused, every later
 //! batch of that core whose term is `t` or older is refused too, also when space is back. The core,
-//! when it sees `Full`: takes back all it assigned in batches that have not come back as kept,
-//! moves to `term.next()`, and goes on from what is committed. Its queue is in order, so no batch
-//! of an old term can follow one of the new.
-//!
-//! What it takes back is: `Seq`s of messages (their senders get `StorageFull`), and `InboxSeq`s of
-//! fan-outs. The *entries* of a fan-out must not be dropped with their places: their messages are
-//! acknowledged. They wait in the core, in order, to be appended again.
+//! when it sees `Full`, gives out no more places and keeps the refused batches in their order. When
+//! all have come back and there is space it moves to `term.next()` and submits them again as they
+//! are, then those after them. So the places that were given out stay given out, and nothing has
+//! to be taken back; nobody was told of them meanwhile. Its queue is in order, so no batch of an
+//! old term can follow one of the new.
 //!
 //! # The two ways to be full
 //!
@@ -52,7 +50,7 @@ pub enum Outcome {
     /// It is in the operating system's hands, and on the disk within the interval.
     Accepted,
     /// There is no space: nothing of it was written and nothing of it will appear. So it is with
-    /// every later batch of this core and term; roll back and go on with the next term.
+    /// every later batch of this core and term; submit them again, in order, in the next term.
     Full,
 }
 
@@ -138,12 +136,15 @@ impl<E: Engine> Committer<E> {
         for mut batch in group.drain(..) {
             batch.seal();
             let core = &mut self.cores[usize::from(batch.core().0)];
-            assert!(core.last < batch.number(), "the batches of a core come in ascending order");
-            core.last = batch.number();
+            assert!(
+                core.last < batch.number(),
+                "the batches of a core are kept in ascending order"
+            );
             if full || core.refused.is_some_and(|refused| batch.term() <= refused) {
                 core.refused = core.refused.max(Some(batch.term()));
                 out.push(Through::new(batch, Outcome::Full));
             } else {
+                core.last = batch.number();
                 kept.push(batch);
             }
         }

@@ -17,8 +17,8 @@ use wire::{BatchNumber, ChannelId, CoreId, DeviceId, InboxSeq, Seq, UserId};
 use crate::engine::Table;
 use crate::error::CorruptRecord;
 
-/// The longest key: a conversation.
-const KEY_BYTES_MAX: usize = 25;
+/// One more than the longest key, a conversation: room for a bound beyond every key.
+const KEY_BYTES_MAX: usize = 26;
 
 /// An encoded key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -48,23 +48,17 @@ impl KeyBuf {
         self.push(&high.to_be_bytes()).push(&low.to_be_bytes())
     }
 
-    /// The first key after all that start with this one. Total: the first byte of every prefix is
-    /// a kind, a core or the high half of a channel, which is never all ones.
-    fn after_prefix(mut self) -> Self {
-        while self.len > 0 {
-            let last = usize::from(self.len) - 1;
-            if let Some(byte) = self.bytes[last].checked_add(1) {
-                self.bytes[last] = byte;
-                return self;
-            }
-            self.bytes[last] = 0;
-            self.len -= 1;
-        }
-        Self { bytes: [0xff; KEY_BYTES_MAX], len: KEY_LEN_MAX }
+    /// Beyond every key that starts with this one, and itself one of them: filled up with ones to
+    /// a length that no key has. RocksDB finds the end of a range by its prefix too, so a bound in
+    /// the next prefix would have it ask the filter for the wrong one.
+    fn end_of_prefix(mut self) -> Self {
+        self.bytes[usize::from(self.len)..].fill(0xff);
+        self.len = KEY_LEN_MAX;
+        self
     }
 }
 
-const KEY_LEN_MAX: u8 = 25;
+const KEY_LEN_MAX: u8 = 26;
 const _: () = assert!(KEY_LEN_MAX as usize == KEY_BYTES_MAX);
 
 /// The keys from `from` up to, not including, `to`.
@@ -77,8 +71,8 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    const fn prefix(prefix: KeyBuf, to: KeyBuf) -> Self {
-        Self { from: prefix, to }
+    fn prefix(prefix: KeyBuf) -> Self {
+        Self { from: prefix, to: prefix.end_of_prefix() }
     }
 
     /// All keys of a table.
@@ -105,7 +99,7 @@ impl KeyRange {
     /// The chunks of a user.
     pub(crate) fn chunks(user: UserId) -> Self {
         let prefix = KeyBuf::EMPTY.push(&[CHUNK]).push(&user.get().to_be_bytes());
-        Self::prefix(prefix, prefix.after_prefix())
+        Self::prefix(prefix)
     }
 
     /// The chunks of a user that start at or before `last`, or after it.
@@ -121,19 +115,19 @@ impl KeyRange {
     /// The chunks of all users.
     pub(crate) fn all_chunks() -> Self {
         let prefix = KeyBuf::EMPTY.push(&[CHUNK]);
-        Self::prefix(prefix, prefix.after_prefix())
+        Self::prefix(prefix)
     }
 
     /// The conversations of a user.
     pub(crate) fn conversations(user: UserId) -> Self {
         let prefix = KeyBuf::EMPTY.push(&[CONVERSATION]).push(&user.get().to_be_bytes());
-        Self::prefix(prefix, prefix.after_prefix())
+        Self::prefix(prefix)
     }
 
     /// The cursors of a user's devices.
     pub(crate) fn cursors(user: UserId) -> Self {
         let prefix = KeyBuf::EMPTY.push(&[CURSOR]).push(&user.get().to_be_bytes());
-        Self::prefix(prefix, prefix.after_prefix())
+        Self::prefix(prefix)
     }
 
     /// The conversations and cursors of all users.
@@ -144,7 +138,7 @@ impl KeyRange {
     /// The members of a channel.
     pub(crate) fn members(channel: ChannelId) -> Self {
         let prefix = KeyBuf::EMPTY.push(&[MEMBER]).push_channel(channel);
-        Self::prefix(prefix, prefix.after_prefix())
+        Self::prefix(prefix)
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Fault {
     None,
     /// Every write and sync fails and leaves its changes in doubt: a crash may keep them.
     Fail,
+    /// As `Fail`, but the next so many writes still succeed.
+    FailAfter(u64),
     /// Every write fails for want of space and leaves its changes in doubt.
     Full,
     /// Writes succeed, and `load` reports this. A twin without threads cannot block: whoever
@@ -144,8 +146,11 @@ impl Engine for Memory {
         let mut state = self.lock();
         state.write_count += 1;
         let fault = state.fault;
+        if let Fault::FailAfter(writes @ 1..) = fault {
+            state.fault = Fault::FailAfter(writes - 1);
+        }
         match fault {
-            Fault::Fail => {
+            Fault::Fail | Fault::FailAfter(0) => {
                 state.pending.push_back(changes);
                 Err(EngineError::Failed("the simulated disk failed".to_owned()))
             }
@@ -153,7 +158,7 @@ impl Engine for Memory {
                 state.pending.push_back(changes);
                 Err(EngineError::NoSpace("the simulated disk is full".to_owned()))
             }
-            Fault::None | Fault::Stall(_) => {
+            Fault::None | Fault::FailAfter(_) | Fault::Stall(_) => {
                 apply(&mut state.live, &changes);
                 state.pending.push_back(changes);
                 if sync {
@@ -166,7 +171,7 @@ impl Engine for Memory {
 
     fn sync(&self) -> Result<(), EngineError> {
         let mut state = self.lock();
-        if state.fault == Fault::Fail {
+        if matches!(state.fault, Fault::Fail | Fault::FailAfter(0)) {
             return Err(EngineError::Failed("the simulated disk failed".to_owned()));
         }
         state.make_durable();
@@ -176,7 +181,7 @@ impl Engine for Memory {
     fn load(&self) -> Load {
         match self.lock().fault {
             Fault::Stall(load) => load,
-            Fault::None | Fault::Fail | Fault::Full => Load::default(),
+            Fault::None | Fault::Fail | Fault::FailAfter(_) | Fault::Full => Load::default(),
         }
     }
 }

@@ -89,8 +89,8 @@ impl Engine for Rocks {
         // last key walks over whatever deletions lie behind it.
         options.set_iterate_lower_bound(range.from.as_ref());
         options.set_iterate_upper_bound(range.to.as_ref());
-        // Ranges may span prefixes, which the prefix filter must not cut.
-        options.set_total_order_seek(range.from.as_ref().is_empty());
+        // The filter may be asked only where the whole range has one prefix.
+        options.set_total_order_seek(!has_one_prefix(table, &range));
         options.set_auto_readahead_size(true);
         let mut iterator = self.db.raw_iterator_cf_opt(self.table(table), options);
         match direction {
@@ -144,6 +144,13 @@ impl Engine for Rocks {
             write_stalled: database(IS_WRITE_STOPPED) + database(ACTUAL_DELAYED_WRITE_RATE) > 0,
         }
     }
+}
+
+fn has_one_prefix(table: Table, range: &KeyRange) -> bool {
+    rocks_options::prefix_bytes(table).is_some_and(|bytes| {
+        let from = range.from.as_ref().get(..bytes);
+        from.is_some() && from == range.to.as_ref().get(..bytes)
+    })
 }
 
 fn engine_error(error: Error) -> EngineError {

@@ -109,7 +109,8 @@ pub(crate) fn table(table: Table, options: &Options, cache: &Cache) -> RocksOpti
     cf
 }
 
-const fn prefix_bytes(table: Table) -> Option<usize> {
+/// Bytes that all keys of one channel or user share.
+pub(crate) const fn prefix_bytes(table: Table) -> Option<usize> {
     match table {
         Table::Messages => Some(MESSAGES_PREFIX_BYTES),
         Table::Inbox => Some(INBOX_PREFIX_BYTES),

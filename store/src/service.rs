@@ -222,6 +222,13 @@ impl Service {
         Some(answer)
     }
 
+    /// Whether a batch or an answer waits for `core`: looked at before it sleeps.
+    #[must_use]
+    pub fn has_completions(&self, core: CoreId) -> bool {
+        let completions = self.shared.completions(core);
+        !completions.through.is_empty() || !completions.answers.is_empty()
+    }
+
     /// How near the engine is to stalling; a tenth of a second old at most while batches come.
     #[must_use]
     pub fn pressure(&self) -> Pressure {

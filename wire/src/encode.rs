@@ -28,6 +28,12 @@ pub struct Encoder {
     pub(crate) conversations: Vec<WIPOffset<fb::Conversation<'static>>>,
 }
 
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
 impl Encoder {
     /// An encoder whose buffer holds frames of `capacity_bytes`; it doubles when a frame is
     /// longer, and never does with [`crate::limits::SERVER_FRAME_BYTES_MAX`].

@@ -1,0 +1,255 @@
+//! One connection's state, as plain data: no closure, no future, no borrowed buffer between two
+//! events, so that it can be written down and handed to another process.
+//!
+//! ```text
+//!               head            Hello           on its user's core        inbox head known
+//!  Handshake ---------> Greeting -----> Passing ~~~~~~~~~~~~~~~~> Joining ----------------> Live
+//!      |                   |               |                         |                        |
+//!      +-------------------+---------------+----- error, close ------+------------------------+
+//!                                                     v
+//!                            Closing, Refused --(seen, sent, or time out)--> Vacant
+//! ```
+
+use bytes::Bytes;
+use router::sequencer::Offer;
+use router::sessions::ConnId;
+use wire::{DeviceId, Epoch, InboxSeq, SessionId, UserId};
+
+use crate::auth::Identity;
+use crate::send_queue::SendQueue;
+use crate::wheel::Tick;
+
+/// A longer message is refused before it is buffered.
+#[expect(clippy::cast_possible_truncation, reason = "asserted below")]
+const FRAME_BYTES_MAX: u32 = wire::limits::CLIENT_FRAME_BYTES_MAX as u32;
+const _: () = assert!(FRAME_BYTES_MAX as usize == wire::limits::CLIENT_FRAME_BYTES_MAX);
+
+/// The WebSocket layer of a connection that has just opened.
+#[must_use]
+pub const fn server_session() -> ws::Session {
+    ws::Session::new(ws::Role::Server, FRAME_BYTES_MAX)
+}
+
+/// A place in the core's table.
+#[derive(Debug)]
+pub struct Connection {
+    /// Which of the connections that had this place.
+    pub generation: u32,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The WebSocket layer.
+    pub ws: ws::Session,
+    /// What waits to be sent.
+    pub queue: SendQueue,
+    /// When something must have happened: in `Live`, the last tick at which it may be silent.
+    pub deadline: Tick,
+    /// A receive is armed.
+    pub receiving: bool,
+    /// It is in this turn's list of connections to send to.
+    pub dirty: bool,
+    /// It is in the list of those whose frames wait for company.
+    pub lazy: bool,
+}
+
+// A million idle connections: this is the largest part of what they cost us.
+const _: () = assert!(size_of::<Connection>() <= 256);
+
+/// See the module's drawing.
+#[derive(Debug)]
+pub enum Phase {
+    /// Nobody is here.
+    Vacant,
+    /// The HTTP head is being received; what has come of it, if not all.
+    Handshake(Vec<u8>),
+    /// The next message must be Hello.
+    Greeting,
+    /// On its way to the user's core.
+    Passing(Box<Passenger>),
+    /// On its user's core, whose head is being read.
+    Joining(Box<Joining>),
+    /// A session.
+    Live(Live),
+    /// A close frame was queued: the peer's is waited for, and nothing else is looked at.
+    Closing,
+    /// The handshake was refused: ends when the answer is sent.
+    Refused,
+}
+
+/// What goes with a connection to its user's core.
+#[derive(Debug)]
+pub struct Passenger {
+    /// Its place in the table there; known when it has been passed.
+    pub slot: u32,
+    /// The WebSocket layer.
+    pub ws: ws::Session,
+    /// What it asked for.
+    pub joining: Joining,
+}
+
+/// A device that said Hello.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// Who.
+    pub identity: Identity,
+    /// The number of its request.
+    pub request: u32,
+    /// Where its cursor belongs.
+    pub epoch: Epoch,
+    /// What it has kept.
+    pub cursor: InboxSeq,
+    /// Bytes that came after its Hello, looked at when it is a session.
+    pub leftover: Bytes,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Live {
+    /// Its number, for logs.
+    pub session: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// On which device.
+    pub device: DeviceId,
+    /// The last place of the inbox it was sent.
+    pub delivered: InboxSeq,
+    /// It has been sent everything: deliveries go to it as they come.
+    pub caught_up: bool,
+    /// Posts that wait for their answer.
+    pub posts_in_flight: u16,
+    /// Reads that wait for their answer.
+    pub reads_in_flight: u8,
+    /// Frames it may send before it is over its rate; below zero it is refused.
+    pub credit: i32,
+    /// When the credit was last refilled.
+    pub credit_at: Tick,
+    /// Set while it is not read.
+    pub stall: Option<Box<Stall>>,
+}
+
+/// What a connection sent that could not be taken yet.
+#[derive(Debug, Default)]
+pub struct Stall {
+    /// The offer that found its channel's core full.
+    pub offer: Option<Offer>,
+    /// What was received after it, as it came.
+    pub bytes: Vec<u8>,
+}
+
+/// The connections of one core: the place in the table is the direct descriptor.
+#[derive(Debug, Default)]
+pub struct Connections {
+    places: Vec<Connection>,
+    count: usize,
+}
+
+impl Connections {
+    /// Takes a place for a new connection.
+    ///
+    /// # Panics
+    /// If it is taken: the kernel gave out one descriptor twice.
+    pub fn open(&mut self, slot: u32, phase: Phase) -> (ConnId, &mut Connection) {
+        let index = slot as usize;
+        while self.places.len() <= index {
+            self.places.push(Connection::vacant());
+        }
+        let place = &mut self.places[index];
+        assert!(matches!(place.phase, Phase::Vacant), "descriptor {slot} was given out twice");
+        let generation = place.generation.wrapping_add(1);
+        *place = Connection { generation, phase, ..Connection::vacant() };
+        self.count += 1;
+        (ConnId { slot, generation }, place)
+    }
+
+    /// The connection of that name, if it has not ended.
+    pub fn get(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        let place = self.places.get_mut(conn.slot as usize)?;
+        let found = place.generation == conn.generation && !matches!(place.phase, Phase::Vacant);
+        found.then_some(place)
+    }
+
+    /// Frees the place of a connection.
+    pub fn close(&mut self, conn: ConnId) -> Option<Connection> {
+        let place = self.get(conn)?;
+        let vacant = Connection { generation: place.generation, ..Connection::vacant() };
+        let ended = std::mem::replace(place, vacant);
+        self.count -= 1;
+        Some(ended)
+    }
+
+    /// The name of whoever is at a place now.
+    #[must_use]
+    pub fn at(&self, slot: u32) -> Option<ConnId> {
+        let place = self.places.get(slot as usize)?;
+        let taken = !matches!(place.phase, Phase::Vacant);
+        taken.then_some(ConnId { slot, generation: place.generation })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The names of all.
+    pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
+        let slots = 0..u32::try_from(self.places.len()).expect("slots are 24 bits");
+        slots.filter_map(|slot| self.at(slot))
+    }
+}
+
+impl Connection {
+    fn vacant() -> Self {
+        Self {
+            generation: 0,
+            phase: Phase::Vacant,
+            ws: server_session(),
+            queue: SendQueue::default(),
+            deadline: Tick(0),
+            receiving: false,
+            dirty: false,
+            lazy: false,
+        }
+    }
+
+    /// The session, if it is one.
+    pub const fn live(&mut self) -> Option<&mut Live> {
+        match &mut self.phase {
+            Phase::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_name_finds_nothing_after_its_place_was_given_on() {
+        let mut connections = Connections::default();
+        let (old, _) = connections.open(3, Phase::Greeting);
+        assert!(connections.get(old).is_some());
+        assert!(connections.close(old).is_some());
+        assert!(connections.get(old).is_none());
+        assert!(connections.close(old).is_none(), "once");
+        let (new, _) = connections.open(3, Phase::Greeting);
+        assert_ne!(old, new);
+        assert!(connections.get(old).is_none());
+        assert_eq!(connections.ids().collect::<Vec<_>>(), [new]);
+        assert_eq!(connections.len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "given out twice")]
+    fn a_place_has_one_connection() {
+        let mut connections = Connections::default();
+        connections.open(3, Phase::Greeting);
+        connections.open(3, Phase::Greeting);
+    }
+}

@@ -1,0 +1,319 @@
+//! The configuration once it is checked: what the code goes by.
+//!
+//! Pool sizes are sums of their holders; the const assertions tie each limit to its neighbours.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use router::sequencer::SequencerLimits;
+use uring::RingOptions;
+use wire::limits::{
+    BODY_BYTES_MAX, CLIENT_FRAME_BYTES_MAX, MEMBERS_PER_REQUEST_MAX, PAGE_ENTRIES_MAX,
+};
+
+use crate::clock::TICK;
+use crate::config::{Config, ConfigError, SyncConfig};
+
+/// Reads that one session may have in flight. Enough for an application that opens on its
+/// conversation list and the newest page of a few of them.
+pub const READS_IN_FLIGHT_MAX: u8 = 8;
+
+/// Bytes of bodies in one page: what a session may be sent at once, well within its queue.
+pub const PAGE_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(PAGE_BYTES_MAX < wire::limits::SERVER_FRAME_BYTES_MAX);
+const _: () = assert!(PAGE_BYTES_MAX >= BODY_BYTES_MAX, "a page holds any one message");
+
+/// Completions beyond one for each buffer: sends and everything else that can complete in a turn.
+const COMPLETIONS_SPARE: u32 = 4096;
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// Metrics and health.
+    pub admin: SocketAddr,
+    /// The data directory.
+    pub data: PathBuf,
+    /// Reactor threads.
+    pub cores: u16,
+    /// Who may open a WebSocket.
+    pub handshake: ws::handshake::server::HandshakePolicy,
+    /// Where a drain sends clients; none for here.
+    pub reconnect_url: Option<String>,
+    /// Over how long a drain spreads them.
+    pub drain: Duration,
+    /// What clients are told.
+    pub told: wire::server::Limits,
+    /// The heartbeat interval that clients are told.
+    pub heartbeat: Duration,
+    /// Ticks of silence that end a session: three intervals.
+    pub silence_ticks: u32,
+    /// Ticks until a valid Hello.
+    pub hello_ticks: u32,
+    /// Ticks from our close to the peer's.
+    pub close_ticks: u32,
+    /// Bytes that may wait for one connection.
+    pub send_queue_bytes_max: usize,
+    /// Connections of one core.
+    pub connections_max: u32,
+    /// The sequencer's.
+    pub sequencer: SequencerLimits,
+    /// Conversations in memory, of one core.
+    pub conversations_max: usize,
+    /// Entries searched for an old retry.
+    pub retry_scan_max: u32,
+    /// Clock skew of tokens.
+    pub clock_skew: Duration,
+    /// The rings.
+    pub ring: RingOptions,
+    /// Blocks for sending, of one core, and their size.
+    pub send_blocks: (usize, usize),
+    /// The store's options.
+    pub store: store::Options,
+}
+
+fn range<T: std::fmt::Display>(
+    key: &'static str,
+    value: T,
+    holds: bool,
+    problem: &'static str,
+) -> Result<T, ConfigError> {
+    if holds {
+        Ok(value)
+    } else {
+        Err(ConfigError::Range { key, value: value.to_string(), problem })
+    }
+}
+
+fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let problem = "must be HOST:PORT, and the host must have an address here";
+    let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.ok_or_else(|| ConfigError::Range { key, value: format!("{text:?}"), problem })
+}
+
+fn ticks(seconds: u32) -> u32 {
+    let per_second = 1000 / u32::try_from(TICK.as_millis()).expect("a tick is short");
+    seconds.saturating_mul(per_second)
+}
+
+impl Limits {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// The first value that is out of its range, by key.
+    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        let Config { server, limits, timeouts, auth, .. } = config;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = if server.cores == 0 {
+            u16::try_from(processors.min(256)).expect("at most 256")
+        } else {
+            range("server.cores", server.cores, server.cores <= 256, "must be 0 to 256")?
+        };
+        let listen: Result<Vec<_>, _> =
+            server.listen.iter().map(|text| address("server.listen", text)).collect();
+        let listen = listen?;
+        range("server.listen", "[]", !listen.is_empty(), "must name at least one address")?;
+        let heartbeat = timeouts.heartbeat_seconds;
+        range(
+            "timeouts.heartbeat_seconds",
+            heartbeat,
+            (1..=3600).contains(&heartbeat),
+            "must be 1 to 3600",
+        )?;
+        let hello = timeouts.hello_seconds;
+        range("timeouts.hello_seconds", hello, (1..=300).contains(&hello), "must be 1 to 300")?;
+        let close = timeouts.close_seconds;
+        range("timeouts.close_seconds", close, (1..=60).contains(&close), "must be 1 to 60")?;
+        let queue = limits.send_queue_bytes_max;
+        let problem = "must be at least 524288: a page and the frames after it must fit";
+        range("limits.send_queue_bytes_max", queue, queue >= 2 * PAGE_BYTES_MAX, problem)?;
+        let connections = limits.connections_per_core_max;
+        let problem = "must be 1 to 1000000";
+        range(
+            "limits.connections_per_core_max",
+            connections,
+            (1..=1_000_000).contains(&connections),
+            problem,
+        )?;
+        Ok(Self {
+            admin: address("server.admin", &server.admin)?,
+            listen,
+            data: server.data.clone(),
+            cores,
+            handshake: handshake(&server.origins),
+            reconnect_url: Some(server.reconnect_url.clone()).filter(|url| !url.is_empty()),
+            drain: Duration::from_secs(server.drain_seconds.into()),
+            told: told(config)?,
+            heartbeat: Duration::from_secs(heartbeat.into()),
+            silence_ticks: ticks(heartbeat.saturating_mul(3)),
+            hello_ticks: ticks(hello),
+            close_ticks: ticks(close),
+            send_queue_bytes_max: queue,
+            connections_max: connections,
+            sequencer: sequencer(config)?,
+            conversations_max: limits.conversations_per_core_max.max(1024),
+            retry_scan_max: limits.retry_scan_max,
+            clock_skew: Duration::from_secs(auth.clock_skew_seconds.into()),
+            ring: ring(config)?,
+            send_blocks: send_blocks(config)?,
+            store: store(config, cores)?,
+        })
+    }
+}
+
+fn handshake(origins: &[String]) -> ws::handshake::server::HandshakePolicy {
+    use ws::handshake::server::{HandshakePolicy, Origins};
+    let origins = if origins.is_empty() { Origins::Any } else { Origins::Only(origins.to_vec()) };
+    HandshakePolicy {
+        origins,
+        subprotocol: wire::limits::SUBPROTOCOL.into(),
+        ..HandshakePolicy::default()
+    }
+}
+
+fn told(config: &Config) -> Result<wire::server::Limits, ConfigError> {
+    let limits = &config.limits;
+    let page = |key, value: u16| {
+        let holds = (1..=PAGE_ENTRIES_MAX).contains(&usize::from(value));
+        range(key, value, holds, "must be 1 to 256")
+    };
+    let body = limits.body_bytes_max;
+    let holds = (1..=BODY_BYTES_MAX).contains(&(body as usize));
+    range("limits.body_bytes_max", body, holds, "must be 1 to 65536")?;
+    let members = limits.group_members_max;
+    let holds = (2..=MEMBERS_PER_REQUEST_MAX).contains(&(members as usize));
+    range("limits.group_members_max", members, holds, "must be 2 to 500")?;
+    let posts = limits.posts_in_flight_max;
+    range("limits.posts_in_flight_max", posts, (1..=1024).contains(&posts), "must be 1 to 1024")?;
+    let frames = limits.frames_per_second_max;
+    range("limits.frames_per_second_max", frames, frames > 0, "must be at least 1")?;
+    Ok(wire::server::Limits {
+        frame_bytes_max: u32::try_from(CLIENT_FRAME_BYTES_MAX).expect("below 4 GiB"),
+        body_bytes_max: body,
+        group_members_max: members,
+        sync_page_max: page("limits.sync_page_max", limits.sync_page_max)?,
+        history_page_max: page("limits.history_page_max", limits.history_page_max)?,
+        channel_page_max: page("limits.channel_page_max", limits.channel_page_max)?,
+        posts_in_flight_max: posts,
+        frames_per_second_max: frames,
+    })
+}
+
+fn sequencer(config: &Config) -> Result<SequencerLimits, ConfigError> {
+    let limits = &config.limits;
+    let channels = limits.channels_per_core_max;
+    range("limits.channels_per_core_max", channels, channels >= 1024, "must be at least 1024")?;
+    let window = limits.nonce_window;
+    let problem = "must be 64 to 65536: a client's unmarked repeats are found within it";
+    range("limits.nonce_window", window, (64..=65_536).contains(&window), problem)?;
+    Ok(SequencerLimits {
+        group_members_max: limits.group_members_max as usize,
+        nonce_window: window,
+        channels_max: channels,
+    })
+}
+
+fn ring(config: &Config) -> Result<RingOptions, ConfigError> {
+    let io = &config.io;
+    let buffers = io.receive_buffers;
+    let holds = buffers.is_power_of_two() && (16..=16_384).contains(&buffers);
+    let problem = "must be a power of two from 16 to 16384";
+    range("io.receive_buffers", buffers, holds, problem)?;
+    let bytes = io.receive_buffer_bytes;
+    let holds = (512..=65_536).contains(&bytes);
+    range("io.receive_buffer_bytes", bytes, holds, "must be 512 to 65536")?;
+    Ok(RingOptions {
+        sq_entries: 1024,
+        cq_entries: (u32::from(buffers) + COMPLETIONS_SPARE).next_power_of_two(),
+        // Connections, those being passed on, and the listening sockets' spare.
+        descriptors_max: config.limits.connections_per_core_max + 256,
+        flights_max: config.limits.connections_per_core_max + 256,
+        buffers,
+        buffer_bytes: bytes,
+    })
+}
+
+fn send_blocks(config: &Config) -> Result<(usize, usize), ConfigError> {
+    let io = &config.io;
+    range("io.send_blocks", io.send_blocks, io.send_blocks >= 64, "must be at least 64")?;
+    let bytes = io.send_block_bytes;
+    let holds = (1024..=65_536).contains(&bytes);
+    range("io.send_block_bytes", bytes, holds, "must be 1024 to 65536")?;
+    Ok((io.send_blocks, bytes))
+}
+
+fn store(config: &Config, cores: u16) -> Result<store::Options, ConfigError> {
+    let store = &config.store;
+    let shards = store.shards;
+    range("store.shards", shards, shards >= cores, "must be at least server.cores")?;
+    let interval = store.sync_interval_ms;
+    let holds = (1..=60_000).contains(&interval);
+    range("store.sync_interval_ms", interval, holds, "must be 1 to 60000")?;
+    Ok(store::Options {
+        shards,
+        sync: match store.sync {
+            SyncConfig::Always => store::SyncMode::Always,
+            SyncConfig::Interval => store::SyncMode::Interval(Duration::from_millis(interval)),
+        },
+        memtable_bytes: store.memtable_bytes,
+        block_cache_bytes: store.block_cache_bytes,
+        readers: store.readers,
+        disk_free_bytes_min: store.disk_free_bytes_min,
+        // Each core has a few batches: one open, others on their way.
+        batches_in_flight_max: usize::from(cores) * BATCHES_PER_CORE,
+        ..store::Options::default()
+    })
+}
+
+/// Batches of one core that may be on their way: one being synced and one that gathers meanwhile
+/// keep the writer busy; the rest is for cores that were just woken.
+pub const BATCHES_PER_CORE: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(toml: &str) -> Result<Limits, String> {
+        let config: Config = toml::from_str(toml).map_err(|error| error.to_string())?;
+        Limits::new(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let limits = check("").unwrap();
+        assert_eq!(limits.listen, ["127.0.0.1:7700".parse().unwrap()]);
+        assert_eq!((limits.silence_ticks, limits.hello_ticks), (600, 200));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_key() {
+        let rows = [
+            ("[server]\nlisten = []", "server.listen"),
+            ("[server]\nlisten = ['nowhere']", "server.listen"),
+            ("[server]\nadmin = '1.2.3.4'", "server.admin"),
+            ("[server]\ncores = 999", "server.cores"),
+            ("[server]\nport = 1", "unknown field `port`"),
+            ("[servers]", "unknown field `servers`"),
+            ("[limits]\nbody_bytes_max = 0", "limits.body_bytes_max = 0"),
+            ("[limits]\nbody_bytes_max = 70000", "must be 1 to 65536"),
+            ("[limits]\nbody_bytes_max = 'x'", "invalid type"),
+            ("[limits]\ngroup_members_max = 501", "limits.group_members_max"),
+            ("[limits]\nsync_page_max = 0", "limits.sync_page_max"),
+            ("[limits]\nsend_queue_bytes_max = 1000", "limits.send_queue_bytes_max"),
+            ("[limits]\nnonce_window = 1", "limits.nonce_window"),
+            ("[timeouts]\nheartbeat_seconds = 0", "timeouts.heartbeat_seconds"),
+            ("[store]\nsync = 'never'", "unknown variant `never`"),
+            ("[store]\nsync_interval_ms = 0", "store.sync_interval_ms"),
+            ("[io]\nreceive_buffers = 1000", "io.receive_buffers"),
+            ("[log]\nformat = 'xml'", "unknown variant `xml`"),
+            ("server = 3", "invalid type"),
+        ];
+        for (toml, expected) in rows {
+            let error = check(toml).unwrap_err();
+            assert!(error.contains(expected), "{toml}: {error}");
+        }
+    }
+}

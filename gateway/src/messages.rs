@@ -1,0 +1,106 @@
+//! What cores say to each other, one enum a lane of the mesh.
+
+use router::fan_out::{Fan, FanNumber, Users};
+use router::sequencer::Offer;
+use router::sessions::ConnId;
+use wire::server::Durability;
+use wire::{ChannelId, CoreId, Nonce, RejectCode, Seq, Timestamp, UserId};
+
+use crate::connection::Passenger;
+
+/// The lane of what sessions ask of channels.
+#[derive(Debug)]
+pub enum Request {
+    /// Something for the channel's sequencer.
+    Offer(Offer),
+    /// A user is typing; dropped wherever it is in the way.
+    Typing {
+        /// In which channel.
+        channel: ChannelId,
+        /// Who.
+        user: UserId,
+    },
+}
+
+/// The lane of what is owed.
+#[derive(Debug)]
+pub enum Delivery {
+    /// To the session that asked.
+    Answer(Answer),
+    /// A committed entry, for the inboxes of this core's users.
+    Fan(Fan),
+    /// All fan-outs of this core to `from`, up to `through`, are durable there.
+    FanAck {
+        /// Which core says so.
+        from: CoreId,
+        /// Up to which fan-out.
+        through: FanNumber,
+    },
+    /// `user` has read `channel` up to `seq`, for the inboxes of others.
+    Read {
+        /// Whose inboxes; the reader may be among them and is passed over.
+        users: Users,
+        /// The channel.
+        channel: ChannelId,
+        /// Who has read.
+        user: UserId,
+        /// Up to where.
+        seq: Seq,
+    },
+    /// `user` is typing in `channel`.
+    Typing {
+        /// Who may see it.
+        users: Users,
+        /// The channel.
+        channel: ChannelId,
+        /// Who types.
+        user: UserId,
+    },
+    /// A connection whose user lives here; it is in this core's table already.
+    Adopt(Box<Passenger>),
+}
+
+/// An answer on its way to the connection that asked.
+#[derive(Debug)]
+pub struct Answer {
+    /// Where to.
+    pub conn: ConnId,
+    /// Which request it answers.
+    pub request: u32,
+    /// The channel that was asked.
+    pub channel: ChannelId,
+    /// Under which nonce.
+    pub nonce: Nonce,
+    /// What it says.
+    pub verdict: Answered,
+}
+
+/// What a channel answers.
+#[derive(Debug)]
+pub enum Answered {
+    /// The entry is kept.
+    Posted {
+        /// Its place.
+        seq: Seq,
+        /// When.
+        created_at: Timestamp,
+        /// What "kept" means.
+        durability: Durability,
+    },
+    /// The channel was made.
+    Ready {
+        /// When.
+        created_at: Timestamp,
+        /// What "made" means.
+        durability: Durability,
+    },
+    /// Nothing was kept.
+    Rejected {
+        /// Why.
+        code: RejectCode,
+        /// In words.
+        text: &'static str,
+        /// When to try again; 0 for never.
+        retry_after_ms: u32,
+    },
+}

@@ -1,0 +1,244 @@
+//! What goes out to the connections of one core: their table, their send queues, and who is to be
+//! flushed when.
+
+use bytes::Bytes;
+use router::sessions::ConnId;
+use wire::server::Rejected;
+use wire::{
+    ChannelId, CloseCode, Deliver, Encoder, Event, InboxSeq, Nonce, RejectCode, ServerBody,
+};
+use ws::encoder;
+
+use crate::connection::{Connection, Connections, Phase};
+use crate::event::{Effect, Effects};
+use crate::pools::BlockPool;
+use crate::send_queue::{QueueFull, SHARE_BYTES_MIN, SharedFrame};
+use crate::wheel::{Tick, Wheel};
+
+/// Bytes of a close frame with the longest reason.
+const CLOSE_FRAME_BYTES_MAX: usize = 2 + 125;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The table.
+    pub connections: Connections,
+    /// Turns frames into bytes.
+    pub encoder: Encoder,
+    /// Their deadlines.
+    pub wheel: Wheel,
+    blocks: BlockPool,
+    queue_bytes_max: usize,
+    close_ticks: u32,
+    /// To be flushed at the end of this turn.
+    dirty: Vec<ConnId>,
+    /// To be flushed at the next tick, if nothing flushes them before.
+    lazy: Vec<ConnId>,
+    /// Those whose queue was full in this turn.
+    slow: Vec<ConnId>,
+    /// Frames queued, for the metrics.
+    pub frames: u64,
+}
+
+/// When a frame is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// At the end of the turn.
+    Now,
+    /// With the next frame that is sent now, or at the next tick.
+    WithNext,
+}
+
+impl Outgoing {
+    /// No connection.
+    #[must_use]
+    pub fn new(send_blocks: (usize, usize), queue_bytes_max: usize, close_ticks: u32) -> Self {
+        Self {
+            connections: Connections::default(),
+            encoder: Encoder::new(64 * 1024),
+            wheel: Wheel::default(),
+            blocks: BlockPool::new(send_blocks.0, send_blocks.1),
+            queue_bytes_max,
+            close_ticks,
+            dirty: Vec::new(),
+            lazy: Vec::new(),
+            slow: Vec::new(),
+            frames: 0,
+        }
+    }
+
+    /// Queues a frame. A connection whose queue is full takes nothing any more, and is to be closed
+    /// as a slow consumer: see [`Self::next_slow`].
+    pub fn send<'a>(&mut self, conn: ConnId, request: u32, body: impl Into<ServerBody<'a>>) {
+        self.send_when(conn, Urgency::Now, request, body);
+    }
+
+    /// As [`Self::send`], with a choice of when.
+    pub fn send_when<'a>(
+        &mut self,
+        conn: ConnId,
+        urgency: Urgency,
+        request: u32,
+        body: impl Into<ServerBody<'a>>,
+    ) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        let bytes = self.encoder.server(request, body);
+        let queued = connection.queue.push(&mut self.blocks, self.queue_bytes_max, bytes);
+        self.frames += 1;
+        self.note(conn, urgency, queued);
+    }
+
+    /// Queues an event for each of the recipients, with her place: encoded once, and a large body
+    /// shared between them.
+    pub fn deliver(&mut self, event: &Event<'_>, recipients: &[(ConnId, InboxSeq)]) {
+        if let &[(conn, inbox_seq)] = recipients {
+            return self.send(conn, 0, Deliver { inbox_seq, event: *event });
+        }
+        if recipients.is_empty() {
+            return;
+        }
+        let template = self.encoder.deliver_template(event);
+        let bytes = template.bytes();
+        let tail = (bytes.len() >= SHARE_BYTES_MIN)
+            .then(|| Bytes::copy_from_slice(&bytes[template.head_bytes()..]));
+        let frame = SharedFrame { bytes, inbox_seq_offset: template.inbox_seq_offset(), tail };
+        for &(conn, inbox_seq) in recipients {
+            let Some(connection) = self.connections.get(conn) else { continue };
+            let (queue, blocks) = (&mut connection.queue, &mut self.blocks);
+            let queued = queue.push_shared(blocks, self.queue_bytes_max, &frame, inbox_seq);
+            self.frames += 1;
+            match queued {
+                Err(QueueFull) => self.slow.push(conn),
+                Ok(()) if !std::mem::replace(&mut connection.dirty, true) => self.dirty.push(conn),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Queues a refusal.
+    pub fn reject(
+        &mut self,
+        conn: ConnId,
+        request: u32,
+        (channel, nonce): (Option<ChannelId>, Nonce),
+        (code, text, retry_after_ms): (RejectCode, &str, u32),
+    ) {
+        self.send(conn, request, Rejected { code, nonce, channel, text, retry_after_ms });
+    }
+
+    /// Queues bytes that are no message: an HTTP answer, a control frame.
+    pub fn send_raw(
+        &mut self,
+        conn: ConnId,
+        bytes: usize,
+        write: impl FnOnce(&mut bytes::BytesMut),
+    ) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        let queue = &mut connection.queue;
+        let queued = queue.push_with(&mut self.blocks, self.queue_bytes_max, bytes, write);
+        self.note(conn, Urgency::Now, queued);
+    }
+
+    /// Begins to close a connection: a close frame is queued, what the peer sends is ignored, and
+    /// it has a while to answer. The caller has taken the session out of it.
+    pub fn begin_close(&mut self, conn: ConnId, code: ws::CloseCode, reason: &str, now: Tick) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        connection.phase = Phase::Closing;
+        connection.deadline = now.plus(self.close_ticks);
+        self.wheel.set(conn.slot, connection.deadline);
+        let Connection { ws, queue, .. } = connection;
+        if ws.close_state().may_send_close() {
+            let mut frame = bytes::BytesMut::with_capacity(CLOSE_FRAME_BYTES_MAX);
+            ws.close(Some(code), reason, None, &mut frame);
+            if queue.overflowed() {
+                // It will not be sent what it could not take; the close frame says to resume.
+                queue.clear(&mut self.blocks);
+            }
+            let write = |out: &mut bytes::BytesMut| out.extend_from_slice(&frame);
+            // Without a block it goes without the frame: the connection ends all the same.
+            let _ = queue.push_with(&mut self.blocks, usize::MAX, frame.len(), write);
+        }
+        self.note(conn, Urgency::Now, Ok(()));
+    }
+
+    /// Ends a connection at once.
+    pub fn end(&mut self, conn: ConnId, effects: &mut Effects) {
+        if let Some(mut ended) = self.connections.close(conn) {
+            ended.queue.clear(&mut self.blocks);
+            self.wheel.remove(conn.slot);
+            effects.push(Effect::Close(conn));
+        }
+    }
+
+    /// A send has ended; the next one of that connection begins, if something waits. Tells whether
+    /// the connection is now empty.
+    pub fn handle_sent(&mut self, conn: ConnId, bytes: Bytes, effects: &mut Effects) -> bool {
+        let length = bytes.len();
+        self.blocks.give_back(bytes);
+        let Some(connection) = self.connections.get(conn) else { return false };
+        connection.queue.handle_sent(length);
+        if let Some(next) = connection.queue.poll_send() {
+            effects.push(Effect::Send(conn, next));
+        }
+        connection.queue.is_empty()
+    }
+
+    /// At the end of a turn: sends what has gathered.
+    pub fn flush(&mut self, effects: &mut Effects) {
+        for conn in self.dirty.drain(..) {
+            let Some(connection) = self.connections.get(conn) else { continue };
+            connection.dirty = false;
+            if let Some(bytes) = connection.queue.poll_send() {
+                effects.push(Effect::Send(conn, bytes));
+            }
+        }
+    }
+
+    /// At a tick: what waited for company waits no longer.
+    pub fn flush_lazy(&mut self) {
+        for conn in self.lazy.drain(..) {
+            let Some(connection) = self.connections.get(conn) else { continue };
+            connection.lazy = false;
+            if !std::mem::replace(&mut connection.dirty, true) {
+                self.dirty.push(conn);
+            }
+        }
+    }
+
+    /// A connection whose queue was full; it is to be closed as a slow consumer.
+    pub fn next_slow(&mut self) -> Option<ConnId> {
+        self.slow.pop()
+    }
+
+    /// Blocks that are out, for the metrics.
+    #[must_use]
+    pub const fn blocks_out(&self) -> usize {
+        self.blocks.out()
+    }
+
+    fn note(&mut self, conn: ConnId, urgency: Urgency, queued: Result<(), QueueFull>) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        if queued.is_err() {
+            self.slow.push(conn);
+            return;
+        }
+        match urgency {
+            Urgency::Now if !std::mem::replace(&mut connection.dirty, true) => {
+                self.dirty.push(conn);
+            }
+            Urgency::WithNext if !std::mem::replace(&mut connection.lazy, true) => {
+                self.lazy.push(conn);
+            }
+            Urgency::Now | Urgency::WithNext => {}
+        }
+    }
+}
+
+/// A close frame's payload is at most 125 bytes.
+const _: () = assert!(CLOSE_FRAME_BYTES_MAX >= encoder::frame_bytes(125, false));
+
+/// The code of a close by this protocol.
+#[must_use]
+pub fn close_code(code: CloseCode) -> ws::CloseCode {
+    ws::CloseCode::new(code.number()).expect("the table has valid codes alone")
+}

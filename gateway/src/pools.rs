@@ -1,0 +1,176 @@
+//! Memory that comes back: blocks for what is sent, and bodies that are shared.
+//!
+//! Both rest on one property of `bytes`: a `Bytes` whose last other holder has let go can be
+//! turned back into the `BytesMut` it was, without an allocation and with its capacity. So the
+//! hot path allocates only until the pools have grown to what the load needs, and never beyond
+//! their bound.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// Memory for `capacity` bytes that survives being frozen and taken back: splitting off the
+/// (empty) end moves the buffer behind a reference count once, here, instead of at each freeze.
+fn recyclable(capacity: usize) -> BytesMut {
+    let mut memory = BytesMut::with_capacity(capacity);
+    drop(memory.split_off(memory.capacity()));
+    memory
+}
+
+/// Blocks for the frames of one connection's next send. A block is out while frames gather in it
+/// and while the kernel has it.
+#[derive(Debug)]
+pub struct BlockPool {
+    free: Vec<BytesMut>,
+    made: usize,
+    blocks_max: usize,
+    block_bytes: usize,
+}
+
+impl BlockPool {
+    /// At most `blocks_max` blocks of `block_bytes` bytes, made as they are first needed.
+    #[must_use]
+    pub fn new(blocks_max: usize, block_bytes: usize) -> Self {
+        Self { free: Vec::with_capacity(blocks_max), made: 0, blocks_max, block_bytes }
+    }
+
+    /// An empty block; `None` if all are out, which the caller treats as it treats a full queue.
+    pub fn take(&mut self) -> Option<BytesMut> {
+        if let Some(block) = self.free.pop() {
+            return Some(block);
+        }
+        if self.made == self.blocks_max {
+            return None;
+        }
+        self.made += 1;
+        Some(recyclable(self.block_bytes))
+    }
+
+    /// Takes back what [`Self::take`] gave, after it was sent. Other memory is dropped.
+    pub fn give_back(&mut self, sent: Bytes) {
+        let Ok(mut block) = sent.try_into_mut() else { return };
+        if block.capacity() == self.block_bytes && self.free.len() < self.made {
+            block.clear();
+            self.free.push(block);
+        }
+    }
+
+    /// Takes back a block that was not sent.
+    pub fn give_back_unsent(&mut self, block: BytesMut) {
+        self.give_back(block.freeze());
+    }
+
+    /// Bytes in a block.
+    #[must_use]
+    pub const fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// Blocks that are out.
+    #[must_use]
+    pub const fn out(&self) -> usize {
+        self.made - self.free.len()
+    }
+}
+
+/// Sizes of the slots for bodies. A chat message is below 256 bytes; the next ones waste at most
+/// three quarters of a slot.
+const SLOT_BYTES: [usize; 5] = [256, 1024, 4096, 16 * 1024, 64 * 1024];
+
+/// What the slots of one size may hold together.
+const SLOTS_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many slots are looked at for one that nobody holds any more. They are let go of in about
+/// the order in which they were taken, so the oldest is nearly always free.
+const LOOKS_MAX: usize = 4;
+
+/// Bodies of messages on their way: copied once out of the receive buffer, then shared by the
+/// window, the batch, the fan-outs and the send queues. The pool keeps a handle of its own and
+/// uses a slot again when that is the last one.
+#[derive(Debug, Default)]
+pub struct BodyPool {
+    sizes: [VecDeque<Bytes>; SLOT_BYTES.len()],
+}
+
+impl BodyPool {
+    /// A shared copy of `body`. Beyond the pool's bound (or above the largest slot) it is an
+    /// allocation like any other.
+    pub fn copy(&mut self, body: &[u8]) -> Bytes {
+        let Some(size) = SLOT_BYTES.iter().position(|&bytes| body.len() <= bytes) else {
+            return Bytes::copy_from_slice(body);
+        };
+        let slots = &mut self.sizes[size];
+        for _ in 0..LOOKS_MAX.min(slots.len()) {
+            let Some(slot) = slots.pop_front() else { break };
+            match slot.try_into_mut() {
+                Ok(memory) => return Self::fill(slots, memory, body),
+                Err(held) => slots.push_back(held),
+            }
+        }
+        if (slots.len() + 1) * SLOT_BYTES[size] > SLOTS_BYTES_MAX {
+            return Bytes::copy_from_slice(body);
+        }
+        Self::fill(slots, recyclable(SLOT_BYTES[size]), body)
+    }
+
+    fn fill(slots: &mut VecDeque<Bytes>, mut memory: BytesMut, body: &[u8]) -> Bytes {
+        memory.clear();
+        memory.extend_from_slice(body);
+        let shared = memory.freeze();
+        slots.push_back(shared.clone());
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_comes_back_with_its_memory() {
+        let mut pool = BlockPool::new(1, 64);
+        let mut block = pool.take().unwrap();
+        let address = block.as_ptr();
+        assert_eq!(pool.take(), None, "the bound");
+        block.extend_from_slice(b"frame");
+        pool.give_back(block.freeze());
+        let again = pool.take().unwrap();
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, 64));
+    }
+
+    #[test]
+    fn memory_of_another_size_does_not_enter_the_pool() {
+        let mut pool = BlockPool::new(2, 64);
+        let block = pool.take().unwrap();
+        pool.give_back(Bytes::from(vec![0; 10]));
+        assert_eq!(pool.out(), 1);
+        pool.give_back_unsent(block);
+        assert_eq!(pool.out(), 0);
+    }
+
+    #[test]
+    fn a_body_slot_is_used_again_once_nobody_holds_it() {
+        let mut pool = BodyPool::default();
+        let first = pool.copy(b"one");
+        let address = first.as_ptr();
+        let second = pool.copy(b"two");
+        assert_ne!(second.as_ptr(), address, "the first is held");
+        drop(first);
+        let third = pool.copy(b"three");
+        assert_eq!(
+            (third.as_ptr(), &third[..], &second[..]),
+            (address, &b"three"[..], &b"two"[..])
+        );
+    }
+
+    #[test]
+    fn beyond_its_bound_the_pool_still_copies() {
+        let mut pool = BodyPool::default();
+        let held: Vec<Bytes> = (0..5000_u32).map(|n| pool.copy(&n.to_le_bytes())).collect();
+        for (number, body) in (0_u32..).zip(&held) {
+            assert_eq!(body[..], number.to_le_bytes());
+        }
+        assert_eq!(pool.sizes[0].len(), SLOTS_BYTES_MAX / SLOT_BYTES[0]);
+        assert_eq!(pool.copy(&[7; 100_000]).len(), 100_000, "above the largest slot");
+    }
+}

@@ -1,0 +1,347 @@
+//! One core's thread: completions in, events to the shard, its effects into the ring.
+//!
+//! No policy: what to do is the shard's, this only does it. A turn is: look at what has completed,
+//! what the store has finished and what the mesh holds; let the turn end (seal, submit, flush);
+//! submit, and wait if nothing is left to do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
+use router::mesh::Bell;
+use router::sessions::ConnId;
+use uring::{Completion, Descriptor, Listener, PeerId, Ring, RingError, Shots, Start, Token};
+use wire::CoreId;
+
+use crate::clock::Clock;
+use crate::event::{Effect, Effects, Event};
+use crate::metrics::Metrics;
+use crate::shard::Shard;
+
+/// Completions taken before the turn ends, so that what they asked for is not held up by those
+/// that keep coming.
+const COMPLETIONS_PER_TURN: usize = 2048;
+
+/// Tokens that are not a connection's: above every slot of the table.
+const LISTENER_SLOT: u32 = Token::SLOT_MAX;
+const SPARE: Token = Token::new(Token::SLOT_MAX - 1, 0);
+
+/// What the cores of a run share to end together.
+#[derive(Debug, Default)]
+pub struct Ending {
+    /// The process is to end.
+    pub requested: AtomicBool,
+    /// Cores that owe nothing any more.
+    pub quiet: AtomicU16,
+}
+
+/// One core.
+pub struct Reactor {
+    core: CoreId,
+    cores: u16,
+    listeners: usize,
+    ring: Ring,
+    peers: Vec<PeerId>,
+    shard: Shard,
+    store: Arc<store::Service>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    bell: Arc<Bell>,
+    wakers: Vec<uring::Waker>,
+    ending: Arc<Ending>,
+    effects: Effects,
+    /// Receives that found no buffer: re-armed when there are some.
+    starved: Vec<Token>,
+    /// Listeners whose accepting has ended for want of room.
+    idle_listeners: Vec<Token>,
+    /// Questions that found the store's queue full.
+    unasked: std::collections::VecDeque<(u64, store::Read)>,
+    is_quiet: bool,
+}
+
+/// What a reactor is made of.
+pub struct Parts {
+    /// Which core it is, of how many.
+    pub core: CoreId,
+    /// Of how many.
+    pub cores: u16,
+    /// Its ring, enabled on its thread.
+    pub ring: Ring,
+    /// The other cores' rings, in the order of the cores.
+    pub handles: Vec<uring::RingHandle>,
+    /// All cores' wakers.
+    pub wakers: Vec<uring::Waker>,
+    /// All cores' bells.
+    pub bells: Vec<Arc<Bell>>,
+    /// Its policy.
+    pub shard: Shard,
+    /// The store.
+    pub store: Arc<store::Service>,
+    /// Where it publishes its counts.
+    pub metrics: Arc<Metrics>,
+    /// How all end together.
+    pub ending: Arc<Ending>,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+impl Reactor {
+    /// Puts the parts together and begins to accept.
+    #[must_use]
+    pub fn new(parts: Parts, listeners: Vec<Listener>) -> Self {
+        let Parts { core, cores, mut ring, handles, wakers, bells, .. } = parts;
+        let peers = handles.into_iter().map(|handle| ring.add_peer(handle)).collect();
+        let listener_count = listeners.len();
+        for (index, listener) in (0..).zip(listeners) {
+            ring.accept(listener, Token::new(LISTENER_SLOT, index));
+        }
+        Self {
+            core,
+            cores,
+            listeners: listener_count,
+            ring,
+            peers,
+            shard: parts.shard,
+            store: parts.store,
+            metrics: parts.metrics,
+            clock: parts.clock,
+            bell: Arc::clone(&bells[usize::from(core.0)]),
+            wakers,
+            ending: parts.ending,
+            effects: Effects::new(),
+            starved: Vec::new(),
+            idle_listeners: Vec::new(),
+            unasked: std::collections::VecDeque::new(),
+            is_quiet: false,
+        }
+    }
+
+    /// Runs until the process ends.
+    ///
+    /// # Errors
+    /// The ring cannot be used any more.
+    pub fn run(mut self) -> Result<(), RingError> {
+        loop {
+            self.take_completions();
+            self.take_stored();
+            let (pressure, full) = (self.store.pressure(), self.store.is_full());
+            self.tell(Event::TurnBegins { pressure, full });
+            if self.ending.requested.load(Ordering::Relaxed) && !self.shard.is_draining() {
+                self.tell(Event::Drain);
+            }
+            self.tell(Event::TurnEnds);
+            self.wake_others();
+            self.rearm();
+            self.publish();
+            if self.is_over() {
+                return Ok(());
+            }
+            self.wait()?;
+        }
+    }
+
+    /// Tells the shard, and does what it wants.
+    fn tell(&mut self, event: Event<'_>) {
+        self.shard.handle(event, self.clock.now(), &mut self.effects);
+        self.apply();
+    }
+
+    fn take_completions(&mut self) {
+        for _ in 0..COMPLETIONS_PER_TURN {
+            let Some(completion) = self.ring.next_completion() else { return };
+            self.complete(completion);
+        }
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { token, buffer, armed, .. } => {
+                let now = self.clock.now();
+                let bytes = self.ring.buffer(&buffer);
+                let event = Event::Received { conn: conn(token), bytes, armed };
+                self.shard.handle(event, now, &mut self.effects);
+                self.ring.recycle(buffer);
+                self.apply();
+            }
+            Completion::Sent { token, bytes, result } => {
+                let complete = result.is_ok_and(|sent| sent as usize == bytes.len());
+                self.tell(Event::Sent { conn: conn(token), bytes, complete });
+            }
+            Completion::Accepted { token, descriptor, armed } => {
+                if !armed {
+                    self.ring.rearm_accept(token);
+                }
+                self.tell(Event::Accepted { slot: descriptor.index() });
+            }
+            Completion::AcceptFailed { token, errno } => {
+                if errno != rustix::io::Errno::CANCELED {
+                    tracing::warn!(core = self.core.0, %errno, "accepting paused");
+                    self.idle_listeners.push(token);
+                }
+            }
+            Completion::BuffersExhausted { token } => self.starved.push(token),
+            Completion::ReceiveFailed { token, errno: rustix::io::Errno::CANCELED } => {
+                self.tell(Event::ReceiveStopped { conn: conn(token) });
+            }
+            Completion::EndOfStream { token } | Completion::ReceiveFailed { token, .. } => {
+                self.tell(Event::Disconnected { conn: conn(token) });
+            }
+            Completion::Passed { token, result } => {
+                let slot = result.ok().map(Descriptor::index);
+                self.tell(Event::Passed { conn: conn(token), slot });
+            }
+            Completion::Closed { .. } => {
+                if let Some(listener) = self.idle_listeners.pop() {
+                    self.ring.rearm_accept(listener);
+                }
+            }
+            Completion::Woken
+            | Completion::Cancelled { .. }
+            | Completion::ShutDown { .. }
+            | Completion::Ready { .. }
+            | Completion::PollFailed { .. }
+            | Completion::Connected { .. }
+            | Completion::ConnectFailed { .. } => {}
+        }
+    }
+
+    fn take_stored(&mut self) {
+        while let Some(through) = self.store.poll_through(self.core) {
+            self.tell(Event::Stored(through));
+        }
+        while let Some(answer) = self.store.poll_answer(self.core) {
+            self.tell(Event::Answered(answer));
+        }
+        while let Some((ticket, read)) = self.unasked.pop_front() {
+            if let Err(read) = self.store.try_read(self.core, ticket, read) {
+                self.unasked.push_front((ticket, read));
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            self.apply_one(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn apply_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(conn, bytes) => {
+                // One send a connection, and as many flights as connections: there is room.
+                let sent = self.ring.send(descriptor(conn), token(conn), bytes);
+                assert!(sent.is_ok(), "a flight for each connection");
+            }
+            Effect::ReceiveMany(conn) => {
+                self.ring.receive(descriptor(conn), token(conn), Shots::Many, Start::PollFirst);
+            }
+            Effect::ReceiveOnce(conn) => {
+                self.ring.receive(descriptor(conn), token(conn), Shots::One, Start::PollFirst);
+            }
+            Effect::StopReceiving(conn) => self.ring.cancel_receive(token(conn), SPARE),
+            Effect::Pass(conn, target) => {
+                let peer = self.peers[usize::from(target.0)];
+                self.ring.pass(descriptor(conn), token(conn), peer);
+            }
+            Effect::Close(conn) => {
+                self.ring.cancel_all(descriptor(conn), SPARE);
+                self.ring.close(descriptor(conn), token(conn));
+            }
+            Effect::Submit(batch) => {
+                let submitted = self.store.try_submit(batch);
+                assert!(submitted.is_ok(), "the shard has no more batches than the store takes");
+            }
+            Effect::Read(ticket, read) => {
+                if let Err(read) = self.store.try_read(self.core, ticket, read) {
+                    self.unasked.push_back((ticket, read));
+                }
+            }
+            Effect::StopAccepting => {
+                for index in 0..u32::try_from(self.listeners).expect("few") {
+                    self.ring.cancel_accept(Token::new(LISTENER_SLOT, index), SPARE);
+                }
+            }
+            Effect::Exit => {
+                self.is_quiet = true;
+                self.ending.quiet.fetch_add(1, Ordering::Relaxed);
+                // The others may be waiting for the last one.
+                self.wakers.iter().for_each(uring::Waker::wake);
+            }
+        }
+    }
+
+    fn wake_others(&mut self) {
+        for core in self.shard.mesh().drain_wakes() {
+            self.wakers[usize::from(core.0)].wake();
+        }
+    }
+
+    /// Receives that were starved of buffers, as far as there are some again.
+    fn rearm(&mut self) {
+        let count = self.starved.len().min(usize::from(self.ring.buffers_free()));
+        for token in self.starved.drain(..count) {
+            let id = conn(token);
+            if let Some(connection) = self.shard.connection(id) {
+                let shots = match connection.phase {
+                    crate::connection::Phase::Live(_) => Shots::Many,
+                    _ => Shots::One,
+                };
+                self.ring.receive(descriptor(id), token, shots, Start::PollFirst);
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let stats = self.ring.stats();
+        self.shard.counts.ring_enters = stats.enters;
+        self.shard.counts.ring_buffers_exhausted = stats.buffers_exhausted;
+        self.shard.counts.ring_overflows = stats.overflows;
+        self.metrics.cores[usize::from(self.core.0)].publish(&self.shard.counts);
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_quiet && self.ending.quiet.load(Ordering::Relaxed) == self.cores
+    }
+
+    /// Submits, and sleeps until something completes, is pushed, or a tick is due.
+    fn wait(&mut self) -> Result<(), RingError> {
+        self.bell.announce_sleep();
+        let busy = self.shard.has_work() || self.store.has_completions(self.core);
+        let (want, timeout) = if busy {
+            (0, Duration::ZERO)
+        } else {
+            (1, self.clock.until_after(self.clock.now().tick))
+        };
+        let waited = self.ring.submit_and_wait(want, Some(timeout));
+        self.bell.awake();
+        waited
+    }
+}
+
+const fn conn(token: Token) -> ConnId {
+    ConnId { slot: token.slot(), generation: token.generation() }
+}
+
+const fn token(conn: ConnId) -> Token {
+    Token::new(conn.slot, conn.generation)
+}
+
+const fn descriptor(conn: ConnId) -> Descriptor {
+    Descriptor::new(conn.slot)
+}
+
+/// Opens the listening sockets of one core: on the same addresses as every other core's, the
+/// kernel spreads connections over them.
+///
+/// # Errors
+/// Which address, and why.
+pub fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, (SocketAddr, rustix::io::Errno)> {
+    let options = uring::ListenOptions::default();
+    let open =
+        |address: &SocketAddr| uring::listen(*address, options).map_err(|errno| (*address, errno));
+    addresses.iter().map(open).collect()
+}

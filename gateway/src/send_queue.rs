@@ -1,0 +1,318 @@
+//! What waits to be sent to one connection, bounded in bytes.
+//!
+//! ```text
+//!  frames --> open block --(full, or a shared body follows)--> sealed --> in flight --> socket
+//! ```
+//!
+//! One send is in flight at a time; whatever gathers meanwhile goes into the next one, so a busy
+//! connection pays one send for several frames. Small frames are copied into a block from the
+//! core's pool; a large body is shared between its recipients and only its head is copied.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use wire::InboxSeq;
+use ws::{FrameHead, Opcode, encoder};
+
+use crate::pools::BlockPool;
+
+/// From this size on a frame's tail is shared between its recipients instead of copied to each:
+/// below it the copy is cheaper than a second send.
+pub const SHARE_BYTES_MIN: usize = 2048;
+
+/// A frame could not be queued: the connection must be closed as a slow consumer, and resumes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the connection's send queue is full")]
+pub struct QueueFull;
+
+/// The queue of one connection. Empty, it holds no heap memory.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    open: BytesMut,
+    sealed: VecDeque<Bytes>,
+    /// Everything that waits or is in flight.
+    bytes: usize,
+    in_flight_bytes: usize,
+    /// A frame did not fit: nothing may follow it, or the peer would see a gap.
+    overflowed: bool,
+}
+
+/// An encoded `Deliver` for many recipients: the same bytes but for each one's `inbox_seq`.
+#[derive(Debug)]
+pub struct SharedFrame<'t> {
+    /// The encoded frame.
+    pub bytes: &'t [u8],
+    /// Where its `inbox_seq` stands.
+    pub inbox_seq_offset: usize,
+    /// A shared copy of the bytes from [`SharedFrame::split`] on, for frames of at least
+    /// [`SHARE_BYTES_MIN`] bytes.
+    pub tail: Option<Bytes>,
+}
+
+impl SharedFrame<'_> {
+    /// Where the shared tail begins.
+    #[must_use]
+    pub fn split(&self) -> usize {
+        self.bytes.len() - self.tail.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+impl SendQueue {
+    /// Queues one binary message.
+    ///
+    /// # Errors
+    /// [`QueueFull`] if it would go beyond `bytes_max`, or the pool is exhausted.
+    pub fn push(
+        &mut self,
+        pool: &mut BlockPool,
+        bytes_max: usize,
+        payload: &[u8],
+    ) -> Result<(), QueueFull> {
+        self.push_with(pool, bytes_max, encoder::frame_bytes(payload.len(), false), |out| {
+            encoder::append_binary(out, payload, None);
+        })
+    }
+
+    /// Queues `bytes` bytes that `write` appends: a control frame, or what is not a frame.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_with(
+        &mut self,
+        pool: &mut BlockPool,
+        bytes_max: usize,
+        bytes: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), QueueFull> {
+        self.check_room(bytes, bytes_max)?;
+        if bytes > pool.block_bytes() {
+            self.seal();
+            let mut own = BytesMut::with_capacity(bytes);
+            write(&mut own);
+            self.sealed.push_back(own.freeze());
+        } else {
+            write(self.block_for(pool, bytes)?);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Queues a delivery with this recipient's `inbox_seq`.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_shared(
+        &mut self,
+        pool: &mut BlockPool,
+        bytes_max: usize,
+        frame: &SharedFrame<'_>,
+        inbox_seq: InboxSeq,
+    ) -> Result<(), QueueFull> {
+        let bytes = encoder::frame_bytes(frame.bytes.len(), false);
+        self.check_room(bytes, bytes_max)?;
+        let head = FrameHead {
+            fin: true,
+            opcode: Opcode::Binary,
+            mask: None,
+            payload_bytes: frame.bytes.len() as u64,
+        };
+        let own = &frame.bytes[..frame.split()];
+        let own_bytes = bytes - frame.bytes.len() + own.len();
+        let block = self.block_for(pool, own_bytes)?;
+        block.put_slice(head.to_bytes().as_ref());
+        let start = block.len();
+        block.put_slice(own);
+        wire::patch_inbox_seq(&mut block[start..], frame.inbox_seq_offset, inbox_seq);
+        if let Some(tail) = &frame.tail {
+            self.seal();
+            self.sealed.push_back(tail.clone());
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// The next bytes to send, if none are in flight.
+    pub fn poll_send(&mut self) -> Option<Bytes> {
+        if self.in_flight_bytes > 0 {
+            return None;
+        }
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        let next = self.sealed.pop_front()?;
+        self.in_flight_bytes = next.len();
+        Some(next)
+    }
+
+    /// A send has ended; its bytes are given back to the pool by the caller.
+    pub fn handle_sent(&mut self, bytes: usize) {
+        assert_eq!(bytes, self.in_flight_bytes, "one send is in flight at a time");
+        self.bytes -= bytes;
+        self.in_flight_bytes = 0;
+    }
+
+    /// Bytes that wait or are in flight.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether everything has been sent.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Drops what waits; what is in flight belongs to the ring.
+    pub fn clear(&mut self, pool: &mut BlockPool) {
+        pool.give_back_unsent(std::mem::take(&mut self.open));
+        for sealed in self.sealed.drain(..) {
+            pool.give_back(sealed);
+        }
+        self.sealed = VecDeque::new();
+        self.bytes = self.in_flight_bytes;
+        self.overflowed = false;
+    }
+
+    /// Whether a frame did not fit; no further one is taken then.
+    #[must_use]
+    pub const fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    fn check_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), QueueFull> {
+        self.overflowed |= self.bytes.saturating_add(bytes) > bytes_max;
+        if self.overflowed { Err(QueueFull) } else { Ok(()) }
+    }
+
+    /// The open block, with room for `bytes`.
+    fn block_for(
+        &mut self,
+        pool: &mut BlockPool,
+        bytes: usize,
+    ) -> Result<&mut BytesMut, QueueFull> {
+        if self.open.capacity() - self.open.len() < bytes {
+            self.seal();
+            let Some(block) = pool.take() else {
+                self.overflowed = true;
+                return Err(QueueFull);
+            };
+            self.open = block;
+        }
+        Ok(&mut self.open)
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            self.sealed.push_back(std::mem::take(&mut self.open).freeze());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 4096;
+
+    fn drain(queue: &mut SendQueue, pool: &mut BlockPool) -> Vec<usize> {
+        let mut sent = Vec::new();
+        while let Some(bytes) = queue.poll_send() {
+            assert_eq!(queue.poll_send(), None, "one at a time");
+            sent.push(bytes.len());
+            queue.handle_sent(bytes.len());
+            pool.give_back(bytes);
+        }
+        sent
+    }
+
+    #[test]
+    fn frames_that_gather_go_out_together() {
+        let (mut pool, mut queue) = (BlockPool::new(4, 128), SendQueue::default());
+        for _ in 0..3 {
+            queue.push(&mut pool, MAX, &[7; 50]).unwrap();
+        }
+        assert_eq!(queue.bytes(), 3 * 52);
+        assert_eq!(drain(&mut queue, &mut pool), [104, 52], "two fit into a block");
+        assert!(queue.is_empty());
+        assert_eq!(pool.out(), 0);
+    }
+
+    #[test]
+    fn the_bound_is_in_bytes_and_counts_what_is_in_flight() {
+        let (mut pool, mut queue) = (BlockPool::new(4, 128), SendQueue::default());
+        queue.push(&mut pool, 110, &[7; 50]).unwrap();
+        let in_flight = queue.poll_send().unwrap();
+        queue.push(&mut pool, 110, &[7; 50]).unwrap();
+        assert_eq!(queue.push(&mut pool, 110, &[7; 50]), Err(QueueFull));
+        queue.handle_sent(in_flight.len());
+        assert_eq!(queue.push(&mut pool, 110, &[7; 50]), Err(QueueFull), "a gap must not show");
+        queue.clear(&mut pool);
+        assert_eq!(queue.push(&mut pool, 110, &[7; 50]), Ok(()));
+    }
+
+    #[test]
+    fn an_exhausted_pool_is_a_full_queue() {
+        let mut pool = BlockPool::new(1, 128);
+        let (mut one, mut other) = (SendQueue::default(), SendQueue::default());
+        one.push(&mut pool, MAX, b"x").unwrap();
+        assert_eq!(other.push(&mut pool, MAX, b"x"), Err(QueueFull));
+        assert_eq!(other.bytes(), 0);
+        one.clear(&mut pool);
+        other.clear(&mut pool);
+        assert_eq!(other.push(&mut pool, MAX, b"x"), Ok(()));
+    }
+
+    #[test]
+    fn a_frame_above_a_block_is_sent_by_itself_and_in_order() {
+        let (mut pool, mut queue) = (BlockPool::new(4, 128), SendQueue::default());
+        queue.push(&mut pool, MAX, &[1; 10]).unwrap();
+        queue.push(&mut pool, MAX, &[2; 200]).unwrap();
+        queue.push(&mut pool, MAX, &[3; 10]).unwrap();
+        assert_eq!(drain(&mut queue, &mut pool), [12, 204, 12]);
+    }
+
+    #[test]
+    fn a_shared_frame_has_each_recipients_own_number_and_the_same_tail() {
+        let mut pool = BlockPool::new(4, 4096);
+        let mut encoder = wire::Encoder::new(8192);
+        for body_bytes in [10, 5000] {
+            let body = vec![9; body_bytes];
+            let event = wire::Event::Message(wire::Message {
+                channel: wire::ChannelId::numbered(1).unwrap(),
+                seq: wire::Seq::new(1),
+                sender: wire::UserId::new(1).unwrap(),
+                device: wire::DeviceId(1),
+                created_at: wire::Timestamp(1),
+                nonce: wire::Nonce(1),
+                kind: 0,
+                body: Some(&body),
+            });
+            let expected = |encoder: &mut wire::Encoder, inbox_seq| {
+                let deliver = wire::Deliver { inbox_seq, event };
+                encoder.server(0, wire::ServerBody::Deliver(deliver)).to_vec()
+            };
+            let numbers = [InboxSeq::new(5), InboxSeq::new(70_000)];
+            let wanted = numbers.map(|number| expected(&mut encoder, number));
+            let template = encoder.deliver_template(&event);
+            let bytes = template.bytes();
+            let tail =
+                (bytes.len() >= SHARE_BYTES_MIN).then(|| Bytes::copy_from_slice(&bytes[256..]));
+            let inbox_seq_offset = template.inbox_seq_offset();
+            let frame = SharedFrame { bytes, inbox_seq_offset, tail };
+            for (number, wanted) in numbers.into_iter().zip(wanted) {
+                let mut queue = SendQueue::default();
+                queue.push_shared(&mut pool, 1 << 20, &frame, number).unwrap();
+                let mut sent = Vec::new();
+                while let Some(bytes) = queue.poll_send() {
+                    sent.extend_from_slice(&bytes);
+                    queue.handle_sent(bytes.len());
+                    pool.give_back(bytes);
+                }
+                let mut plain = BytesMut::new();
+                encoder::append_binary(&mut plain, &wanted, None);
+                assert_eq!(sent, plain, "{body_bytes} bytes, {number}");
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The whole policy of a core: events in, effects out, the time passed in.
+//!
+//! No system call, no clock, no thread: the reactor turns completions into events and effects into
+//! submissions, and a simulator does the same with virtual ones. This file joins the parts and
+//! hands each event to the one it concerns:
+//!
+//! - `greeting`: from the first byte to a session on its user's core,
+//! - `frames`: what a session says,
+//! - `channels`: the core as owner of channels (offers, sequencing, release, fan-out),
+//! - `inboxes`: the core as owner of users (fan-outs in, inbox entries, deliveries),
+//! - `reads`: what is asked of the store, and its answers,
+//! - `upkeep`: ticks, folding, trimming, drain.
+
+mod channels;
+mod frames;
+mod greeting;
+mod inboxes;
+mod reads;
+mod upkeep;
+
+use std::sync::Arc;
+
+use router::Map;
+use router::fan_out::{FanLedger, FanTracker};
+use router::inbox::Inboxes;
+use router::mesh::MeshPort;
+use router::sequencer::Sequencer;
+use router::sessions::{ConnId, Sessions};
+use router::shard_map::ShardMap;
+use slab::Slab;
+use store::{Batch, Pressure};
+use wire::{CoreId, Epoch, InboxSeq, UserId};
+
+use crate::auth::KeyRing;
+use crate::clock::Now;
+use crate::committing::Committing;
+use crate::event::{Effects, Event};
+use crate::limits::Limits;
+use crate::messages::{Delivery, Request};
+use crate::metrics::CoreCounts;
+use crate::outgoing::Outgoing;
+use crate::pools::BodyPool;
+use crate::wheel::Tick;
+
+pub use frames::fingerprint;
+use reads::Asked;
+use upkeep::Draining;
+
+/// What every core of a run has in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The checked configuration.
+    pub limits: Arc<Limits>,
+    /// Who may come in.
+    pub keys: Arc<KeyRing>,
+    /// Names the inbox history of this data directory.
+    pub epoch: Epoch,
+    /// Where users and channels live.
+    pub map: ShardMap,
+}
+
+/// One core. Methods: `handle` is told what happened; everything it wants done goes into the
+/// effects.
+#[derive(Debug)]
+pub struct Shard {
+    core: CoreId,
+    common: Common,
+    now: Now,
+    /// What it counted; the reactor publishes it.
+    pub counts: CoreCounts,
+    mesh: MeshPort<Request, Delivery>,
+    outgoing: Outgoing,
+    bodies: BodyPool,
+    committing: Committing,
+    sequencer: Sequencer,
+    ledger: FanLedger,
+    inboxes: Inboxes,
+    sessions: Sessions,
+    /// By source core.
+    trackers: Box<[FanTracker]>,
+    /// Questions to the store that wait for their answer, by ticket.
+    asked: Slab<Asked>,
+    /// Connections whose user's head is being read.
+    joining: Map<UserId, Vec<ConnId>>,
+    /// Connections that are not read until there is room for what they sent.
+    stalled: Vec<ConnId>,
+    /// Memory for the recipients of one notice.
+    recipients: Vec<(ConnId, InboxSeq)>,
+    /// Memory for the slots that a tick finds.
+    due: Vec<u32>,
+    pressure: Pressure,
+    storage_full: bool,
+    draining: Option<Draining>,
+    next_session: u64,
+}
+
+impl Shard {
+    /// A core without connections. `make_batch` makes an empty batch of it.
+    #[must_use]
+    pub fn new(
+        common: Common,
+        mesh: MeshPort<Request, Delivery>,
+        now: Now,
+        make_batch: impl Fn() -> Batch,
+    ) -> Self {
+        let core = mesh.core();
+        let limits = &common.limits;
+        let cores = common.map.cores();
+        Self {
+            core,
+            now,
+            counts: CoreCounts::default(),
+            outgoing: Outgoing::new(
+                limits.send_blocks,
+                limits.send_queue_bytes_max,
+                limits.close_ticks,
+            ),
+            bodies: BodyPool::default(),
+            committing: Committing::new(core, make_batch),
+            sequencer: Sequencer::new(common.map, limits.sequencer),
+            ledger: FanLedger::new(cores),
+            inboxes: Inboxes::new(limits.conversations_max),
+            sessions: Sessions::default(),
+            trackers: (0..cores).map(|_| FanTracker::default()).collect(),
+            asked: Slab::new(),
+            joining: Map::default(),
+            stalled: Vec::new(),
+            recipients: Vec::new(),
+            due: Vec::new(),
+            pressure: Pressure::None,
+            storage_full: false,
+            draining: None,
+            next_session: 1,
+            mesh,
+            common,
+        }
+    }
+
+    /// Takes one event and appends what is to be done about it.
+    pub fn handle(&mut self, event: Event<'_>, now: Now, effects: &mut Effects) {
+        self.now = now;
+        match event {
+            Event::Accepted { slot } => self.accepted(slot, effects),
+            Event::Received { conn, bytes, armed } => self.received(conn, bytes, armed, effects),
+            Event::Disconnected { conn } => self.disconnected(conn, effects),
+            Event::Sent { conn, bytes, complete } => self.sent(conn, bytes, complete, effects),
+            Event::Passed { conn, slot } => self.passed(conn, slot, effects),
+            Event::ReceiveStopped { conn } => self.receive_stopped(conn, effects),
+            Event::Stored(through) => self.stored(through),
+            Event::Answered(answer) => self.answered(answer, effects),
+            Event::TurnBegins { pressure, full } => {
+                (self.pressure, self.storage_full) = (pressure, full);
+                self.turn_begins(effects);
+            }
+            Event::TurnEnds => self.turn_ends(effects),
+            Event::Drain => self.drain(effects),
+        }
+    }
+
+    /// The mesh, for the reactor: whom to wake, and whether anything waits.
+    pub const fn mesh(&mut self) -> &mut MeshPort<Request, Delivery> {
+        &mut self.mesh
+    }
+
+    /// Whether the next turn has work without anything happening first: then the reactor does not
+    /// sleep.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.mesh.has_deliveries() || (self.mesh.has_offers() && self.may_sequence())
+    }
+
+    fn tick(&self) -> Tick {
+        self.now.tick
+    }
+}

@@ -1,0 +1,195 @@
+//! The core as the owner of channels: offers in, entries sequenced, released and fanned out.
+
+use router::commit_window::Committed;
+use router::fan_out::{Fan, Recipients};
+use router::inbox::Notice;
+use router::nonces::Receipt;
+use router::sequencer::{Ask, Offer, Origin, Sequenced, Verdict, Wanted};
+use store::{Pressure, Through};
+use wire::server::Durability;
+use wire::{BatchNumber, Content, RejectCode, UserId};
+
+use super::Shard;
+use super::reads::Asked;
+use crate::committing::Pending;
+use crate::event::Effects;
+use crate::messages::{Answer, Answered, Delivery, Request};
+
+/// How long clients should wait before they try again to post while the disk is full.
+const FULL_RETRY_MS: u32 = 5_000;
+
+/// Offers taken in one turn, so that completions are looked at in between. With a few microseconds
+/// each, a turn stays below ten milliseconds.
+const OFFERS_PER_TURN: usize = 1024;
+
+impl Shard {
+    /// Whether entries may be given places now: the disk keeps up, nothing is owed that could not
+    /// be delivered, and every bound has room.
+    pub(super) fn may_sequence(&self) -> bool {
+        self.committing.has_room()
+            && !self.ledger.is_full()
+            && self.mesh.may_drain_offers()
+            && self.pressure != Pressure::Stop
+    }
+
+    /// Takes what sessions of all cores offered.
+    pub(super) fn drain_offers(&mut self, effects: &mut Effects) {
+        for _ in 0..OFFERS_PER_TURN {
+            if !self.may_sequence() {
+                self.counts.sequencing_paused += 1;
+                return;
+            }
+            match self.mesh.next_offer() {
+                Some(Request::Offer(offer)) => {
+                    let verdict = self.sequence(offer);
+                    self.obey(verdict, effects);
+                }
+                Some(Request::Typing { channel, user }) => self.tell_typing(channel, user),
+                None => return,
+            }
+        }
+    }
+
+    fn sequence(&mut self, offer: Offer) -> Verdict {
+        if self.storage_full || self.committing.is_refused() {
+            let text = "the host's disk is full: nothing can be accepted; reading goes on";
+            let code = RejectCode::StorageFull;
+            let refusal = router::membership::Refusal { code, text };
+            return Verdict::Refused(offer, refusal, FULL_RETRY_MS);
+        }
+        self.sequencer.offer(offer, self.now.wall)
+    }
+
+    /// Does what the sequencer says.
+    pub(super) fn obey(&mut self, verdict: Verdict, effects: &mut Effects) {
+        match verdict {
+            Verdict::Sequenced(sequenced) => {
+                let batch = self.committing.batch();
+                batch.append_entry(&sequenced.entry);
+                for member in &sequenced.members {
+                    batch.put_member(sequenced.entry.channel, member);
+                }
+                self.counts.sequenced += 1;
+                self.committing.push(Pending::Entry(sequenced));
+            }
+            Verdict::Repeat(offer, receipt) => {
+                self.counts.repeats += 1;
+                self.committing.push(Pending::Again(offer, receipt));
+            }
+            Verdict::Read(offer, seq, recipients) => {
+                let (channel, user) = (offer.channel, offer.key.sender);
+                self.for_each_core(&recipients, |users| Delivery::Read {
+                    users,
+                    channel,
+                    user,
+                    seq,
+                });
+            }
+            Verdict::Refused(offer, refusal, retry_after_ms) => {
+                self.counts.rejected += 1;
+                let (code, text) = (refusal.code, refusal.text);
+                self.answer(&offer, Answered::Rejected { code, text, retry_after_ms });
+            }
+            Verdict::Parked(None) => {}
+            Verdict::Parked(Some(Wanted::Channel(channel))) => {
+                self.ask(Asked::Channel(channel), effects);
+            }
+            Verdict::Parked(Some(Wanted::Send { channel, key, below })) => {
+                self.ask(Asked::Send { channel, key, below }, effects);
+            }
+        }
+    }
+
+    /// A batch came back: what waited for it goes on its way.
+    pub(super) fn stored(&mut self, through: Through) {
+        let number = through.number;
+        let Some(durability) = self.committing.handle_stored(through) else { return };
+        while let Some(pending) = self.committing.next_released() {
+            self.release(pending, number, durability);
+        }
+        self.inboxes.handle_released(number);
+        self.acknowledge_fans();
+    }
+
+    fn release(&mut self, pending: Committed<Pending>, batch: BatchNumber, durability: Durability) {
+        match pending.into_inner() {
+            Pending::Entry(sequenced) => self.release_entry(sequenced, batch, durability),
+            Pending::Again(offer, receipt) => {
+                let Receipt { seq, created_at, .. } = receipt;
+                let verdict = match offer.ask {
+                    Ask::Create { .. } => Answered::Ready { created_at, durability },
+                    _ => Answered::Posted { seq, created_at, durability },
+                };
+                self.answer(&offer, verdict);
+            }
+            Pending::Placed { notice, piece, count } => self.release_placed(&notice, piece, count),
+            Pending::Folded(user, through) => {
+                let online = self.sessions.is_online(user);
+                self.inboxes.handle_folded(user, through, online);
+            }
+        }
+    }
+
+    fn release_entry(&mut self, sequenced: Sequenced, batch: BatchNumber, durability: Durability) {
+        let Sequenced { entry, origin, recipients, .. } = sequenced;
+        self.sequencer.handle_committed(entry.channel, entry.seq);
+        let created_at = entry.created_at;
+        let verdict = match entry.content {
+            Content::Created { .. } => Answered::Ready { created_at, durability },
+            _ => Answered::Posted { seq: entry.seq, created_at, durability },
+        };
+        let Origin { core, conn, request } = origin;
+        let (channel, nonce) = (entry.channel, entry.nonce);
+        let answer = Answer { conn, request, channel, nonce, verdict };
+        self.mesh.deliver(core, Delivery::Answer(answer));
+        let (source, ledger, mesh) = (self.core, &mut self.ledger, &mut self.mesh);
+        recipients.for_each_core(self.common.map, |target, users| {
+            let number = ledger.send(target, batch);
+            let entry = entry.clone();
+            mesh.deliver(target, Delivery::Fan(Fan { source, number, entry, users }));
+        });
+    }
+
+    fn answer(&mut self, offer: &Offer, verdict: Answered) {
+        if matches!(offer.ask, Ask::Read { .. }) {
+            return; // Not answered, and not counted as in flight.
+        }
+        let Origin { core, conn, request } = offer.origin;
+        let (channel, nonce) = (offer.channel, offer.key.nonce);
+        let answer = Answer { conn, request, channel, nonce, verdict };
+        self.mesh.deliver(core, Delivery::Answer(answer));
+    }
+
+    fn tell_typing(&mut self, channel: wire::ChannelId, user: UserId) {
+        if let Some(recipients) = self.sequencer.bystanders(channel, user) {
+            self.for_each_core(&recipients, |users| Delivery::Typing { users, channel, user });
+        }
+    }
+
+    fn for_each_core(
+        &mut self,
+        recipients: &Recipients,
+        make: impl Fn(router::fan_out::Users) -> Delivery,
+    ) {
+        let mesh = &mut self.mesh;
+        recipients.for_each_core(self.common.map, |core, users| mesh.deliver(core, make(users)));
+    }
+
+    /// Tells each source core how far its fan-outs are durable here.
+    fn acknowledge_fans(&mut self) {
+        let from = self.core;
+        for (source, tracker) in (0_u16..).zip(&mut self.trackers) {
+            if let Some(through) = tracker.poll_ack() {
+                self.mesh.deliver(wire::CoreId(source), Delivery::FanAck { from, through });
+            }
+        }
+    }
+
+    /// What a notice is worth once it is durable; see `inboxes`.
+    fn release_placed(&mut self, notice: &Notice, piece: router::inbox::Piece, count: usize) {
+        if let Some((source, number)) = piece {
+            self.trackers[usize::from(source.0)].piece_done(number);
+        }
+        self.deliver_placed(notice, count);
+    }
+}

@@ -1,0 +1,465 @@
+//! What a session says.
+
+use std::sync::Arc;
+
+use router::inbox::Notice;
+use router::nonces::SendKey;
+use router::sequencer::{Ask, Offer, Origin};
+use router::sessions::ConnId;
+use wire::client::{ChannelCreate, Post};
+use wire::server::{Pong, Rejected};
+use wire::{
+    ChannelId, ClientBody, CloseCode, Content, DeviceId, MembershipOp, Nonce, RejectCode, Role,
+    Seq, UserId, Users, decode_client,
+};
+use ws::encoder;
+
+use super::Shard;
+use crate::connection::{Connection, Live, Phase, Stall, server_session};
+use crate::event::{Effect, Effects};
+use crate::limits::READS_IN_FLIGHT_MAX;
+use crate::messages::Request;
+
+/// How long a client that is over its rate should wait.
+const RATE_RETRY_MS: u32 = 1_000;
+
+/// Who says it.
+#[derive(Clone, Copy)]
+struct Speaker {
+    conn: ConnId,
+    user: UserId,
+    device: DeviceId,
+    request: u32,
+}
+
+/// What was asked of a channel's log, before it is on its way.
+struct Wish {
+    channel: ChannelId,
+    nonce: Nonce,
+    retry: bool,
+    fingerprint: u64,
+    ask: Ask,
+}
+
+impl Shard {
+    /// Bytes of a session: they are decoded frame by frame, until there is no room for what they
+    /// ask; the rest waits with the connection, which is not read meanwhile.
+    pub(super) fn hear(&mut self, conn: ConnId, bytes: &mut [u8], effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        connection.deadline = self.now.tick.plus(self.common.limits.silence_ticks);
+        if let Phase::Live(Live { stall: Some(stall), .. }) = &mut connection.phase {
+            stall.bytes.extend_from_slice(bytes); // Received before the receive had stopped.
+            return;
+        }
+        // Taken out while its messages are handled: they borrow from it, and handling them needs
+        // the rest of the core.
+        let mut ws = std::mem::replace(&mut connection.ws, server_session());
+        let mut input = bytes;
+        let mut failed = None;
+        while failed.is_none() && self.may_hear(conn) {
+            match ws.next_event(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => failed = self.hear_event(conn, &event, effects),
+                Err(error) => failed = Some(Failed::Protocol(error)),
+            }
+        }
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        connection.ws = ws;
+        match failed {
+            None if !input.is_empty() => self.stall(conn, input, effects),
+            None => {}
+            Some(Failed::Protocol(error)) => self.fail_protocol(conn, &error),
+            Some(Failed::Close(code, text)) => {
+                self.leave(conn);
+                self.fail_with(conn, code, &text);
+            }
+            Some(Failed::Closed) => {
+                self.leave(conn);
+                self.outgoing.begin_close(conn, ws::CloseCode::NORMAL, "", self.now.tick);
+            }
+        }
+    }
+
+    /// Whether the next frame of a session may be looked at.
+    fn may_hear(&mut self, conn: ConnId) -> bool {
+        let posts_max = self.common.limits.told.posts_in_flight_max;
+        let Some(Connection { phase: Phase::Live(live), .. }) = self.outgoing.connections.get(conn)
+        else {
+            return false;
+        };
+        live.posts_in_flight < posts_max
+            && live.reads_in_flight < READS_IN_FLIGHT_MAX
+            && live.stall.is_none()
+    }
+
+    /// Stops reading a connection, keeping what it sent.
+    fn stall(&mut self, conn: ConnId, rest: &[u8], effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        let receiving = connection.receiving;
+        let Some(live) = connection.live() else { return };
+        let stall = live.stall.get_or_insert_default();
+        stall.bytes.extend_from_slice(rest);
+        self.counts.stalls += 1;
+        self.stalled.push(conn);
+        if receiving {
+            effects.push(Effect::StopReceiving(conn));
+        }
+    }
+
+    /// A receive that was to stop has stopped.
+    pub(super) fn receive_stopped(&mut self, conn: ConnId, effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        connection.receiving = false;
+        self.receive_again(conn, effects);
+    }
+
+    fn receive_again(&mut self, conn: ConnId, effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        if connection.receiving {
+            return;
+        }
+        let effect = match &connection.phase {
+            Phase::Live(Live { stall: None, .. }) => Effect::ReceiveMany(conn),
+            Phase::Closing => Effect::ReceiveOnce(conn),
+            _ => return,
+        };
+        connection.receiving = true;
+        effects.push(effect);
+    }
+
+    /// Looks whether there is room for what stalled connections sent.
+    pub(super) fn resume_stalled(&mut self, effects: &mut Effects) {
+        for _ in 0..self.stalled.len() {
+            let conn = self.stalled.swap_remove(0);
+            self.resume(conn, effects);
+        }
+    }
+
+    fn resume(&mut self, conn: ConnId, effects: &mut Effects) {
+        let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) else {
+            return;
+        };
+        let Some(mut stall) = live.stall.take() else { return };
+        if let Some(offer) = stall.offer.take()
+            && let Err(offer) = self.push_offer(offer)
+        {
+            self.put_back(conn, Stall { offer: Some(offer), bytes: stall.bytes });
+            return;
+        }
+        if !self.may_hear(conn) {
+            self.put_back(conn, *stall);
+            return;
+        }
+        self.hear(conn, &mut stall.bytes, effects);
+        self.receive_again(conn, effects);
+    }
+
+    fn put_back(&mut self, conn: ConnId, stall: Stall) {
+        let live = self.outgoing.connections.get(conn).and_then(Connection::live);
+        live.expect("it was just resumed").stall = Some(Box::new(stall));
+        self.stalled.push(conn);
+    }
+
+    fn hear_event(
+        &mut self,
+        conn: ConnId,
+        event: &ws::Event<'_>,
+        effects: &mut Effects,
+    ) -> Option<Failed> {
+        match event {
+            ws::Event::Binary(message) => self.hear_message(conn, message, effects),
+            ws::Event::Ping(payload) => {
+                let bytes = encoder::frame_bytes(payload.get().len(), false);
+                self.outgoing
+                    .send_raw(conn, bytes, |out| encoder::append_pong(out, *payload, None));
+                None
+            }
+            ws::Event::Pong(_) => None,
+            ws::Event::Close(_) => Some(Failed::Closed),
+            ws::Event::Text(_) => unreachable!("refused by the WebSocket layer"),
+        }
+    }
+
+    fn hear_message(
+        &mut self,
+        conn: ConnId,
+        message: &[u8],
+        effects: &mut Effects,
+    ) -> Option<Failed> {
+        self.counts.frames_in += 1;
+        let frame = match decode_client(message) {
+            Ok(frame) => frame,
+            Err(error) => match error.rejected() {
+                Some((request, rejected)) => {
+                    self.counts.rejected += 1;
+                    self.outgoing.send(conn, request, rejected);
+                    return None;
+                }
+                None => return Some(Failed::Close(error.close_code(), error.to_string())),
+            },
+        };
+        let per_second = self.common.limits.told.frames_per_second_max;
+        let tick = self.tick();
+        let live = self.outgoing.connections.get(conn).and_then(Connection::live)?;
+        let speaker =
+            Speaker { conn, user: live.user, device: live.device, request: frame.request };
+        match live.spend(tick, per_second) {
+            Credit::Within => self.hear_frame(speaker, &frame.body, effects),
+            Credit::Over => {
+                let text = "more frames a second than Limits.frames_per_second_max; slow down";
+                self.reject(speaker, None, (RejectCode::RateLimited, text, RATE_RETRY_MS));
+                None
+            }
+            Credit::FarOver => Some(Failed::Close(CloseCode::RateLimited, String::new())),
+        }
+    }
+
+    fn hear_frame(
+        &mut self,
+        speaker: Speaker,
+        body: &ClientBody<'_>,
+        effects: &mut Effects,
+    ) -> Option<Failed> {
+        let Speaker { conn, user, device, request } = speaker;
+        match body {
+            ClientBody::Hello(_) => {
+                return Some(Failed::Close(CloseCode::HelloExpected, String::new()));
+            }
+            ClientBody::Post(post) => self.post(speaker, post, effects),
+            ClientBody::CursorAck(ack) => self.inboxes.ack(user, device, ack.inbox_seq),
+            ClientBody::Sync(sync) => {
+                self.ask_sync(conn, request, sync.after, sync.limit, effects);
+            }
+            ClientBody::History(history) => self.ask_history(conn, request, user, history, effects),
+            ClientBody::ChannelCreate(create) => self.create(speaker, create, effects),
+            ClientBody::ChannelAddMembers(add) => {
+                let (op, role) = (MembershipOp::Add, add.role);
+                self.change(
+                    speaker,
+                    (add.channel, add.nonce),
+                    op,
+                    role,
+                    collect(add.members),
+                    effects,
+                );
+            }
+            ClientBody::ChannelRemoveMembers(remove) => {
+                let (op, role) = (MembershipOp::Remove, Role::Member);
+                let members = collect(remove.members);
+                self.change(speaker, (remove.channel, remove.nonce), op, role, members, effects);
+            }
+            ClientBody::ChannelLeave(leave) => {
+                let (op, role) = (MembershipOp::Leave, Role::Member);
+                self.change(
+                    speaker,
+                    (leave.channel, leave.nonce),
+                    op,
+                    role,
+                    [user].into(),
+                    effects,
+                );
+            }
+            ClientBody::ChannelList(list) => {
+                self.ask_conversations(conn, request, user, list, effects);
+            }
+            ClientBody::MarkRead(mark) => self.mark_read(speaker, mark.channel, mark.seq, effects),
+            ClientBody::Typing(typing) => {
+                let target = self.common.map.core_of_channel(typing.channel);
+                let typing = Request::Typing { channel: typing.channel, user };
+                let _ = self.mesh.offer(target, typing); // Dropped where it is in the way.
+            }
+            ClientBody::Ping(ping) => {
+                let pong = Pong { opaque: ping.opaque, server_time: self.now.wall };
+                self.outgoing.send(conn, request, pong);
+            }
+            ClientBody::Unknown(_) => {
+                let text = "this gateway does not know this frame; it may be of a later version";
+                self.reject(speaker, None, (RejectCode::Unsupported, text, 0));
+            }
+        }
+        None
+    }
+
+    fn post(&mut self, speaker: Speaker, post: &Post<'_>, effects: &mut Effects) {
+        let Post { channel, nonce, kind, body, retry } = *post;
+        if body.len() > self.common.limits.told.body_bytes_max as usize {
+            let text = "body: longer than Limits.body_bytes_max";
+            let about = Some((channel, nonce));
+            return self.reject(speaker, about, (RejectCode::TooLarge, text, 0));
+        }
+        let fingerprint = message_fingerprint(kind, body);
+        let ask = Ask::Post { kind, body: self.bodies.copy(body) };
+        self.counts.posts += 1;
+        self.offer(speaker, Wish { channel, nonce, retry, fingerprint, ask }, effects);
+    }
+
+    fn create(&mut self, speaker: Speaker, create: &ChannelCreate<'_>, effects: &mut Effects) {
+        let ChannelCreate { nonce, kind, title, members } = *create;
+        // The same device and nonce give the same channel, also after a restart: that makes
+        // creation idempotent without a record of its own.
+        let channel = channel_for(self.common.epoch, speaker.user, speaker.device, nonce);
+        let ask = Ask::Create { kind, title: title.into(), members: collect(members) };
+        let fingerprint = ask_fingerprint(&ask);
+        self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask }, effects);
+    }
+
+    fn change(
+        &mut self,
+        speaker: Speaker,
+        (channel, nonce): (ChannelId, Nonce),
+        op: MembershipOp,
+        role: Role,
+        members: Arc<[UserId]>,
+        effects: &mut Effects,
+    ) {
+        let ask = Ask::Change { op, role, members };
+        let fingerprint = ask_fingerprint(&ask);
+        self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask }, effects);
+    }
+
+    /// The reader's own inbox learns of it at once; the channel tells the others.
+    fn mark_read(&mut self, speaker: Speaker, channel: ChannelId, seq: Seq, effects: &mut Effects) {
+        let user = speaker.user;
+        self.place_notice(user, Notice::Read { channel, user, seq }, effects);
+        let ask = Ask::Read { seq };
+        let wish = Wish { channel, nonce: Nonce(0), retry: false, fingerprint: 0, ask };
+        self.offer(speaker, wish, effects);
+    }
+
+    /// On its way to the core that owns the channel; if that is full, the connection stalls.
+    fn offer(&mut self, speaker: Speaker, wish: Wish, effects: &mut Effects) {
+        let Speaker { conn, user, device, request } = speaker;
+        let Wish { channel, nonce, retry, fingerprint, ask } = wish;
+        let offer = Offer {
+            origin: Origin { core: self.core, conn, request },
+            channel,
+            key: SendKey { sender: user, device, nonce },
+            retry,
+            fingerprint,
+            ask,
+        };
+        if let Err(offer) = self.push_offer(offer) {
+            if let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) {
+                live.stall = Some(Box::new(Stall { offer: Some(offer), bytes: Vec::new() }));
+            }
+            self.stall(conn, &[], effects);
+        }
+    }
+
+    fn push_offer(&mut self, offer: Offer) -> Result<(), Offer> {
+        let target = self.common.map.core_of_channel(offer.channel);
+        let (conn, answered) = (offer.origin.conn, !matches!(offer.ask, Ask::Read { .. }));
+        match self.mesh.offer(target, Request::Offer(offer)) {
+            Ok(()) => {
+                let live = self.outgoing.connections.get(conn).and_then(Connection::live);
+                if let Some(live) = live.filter(|_| answered) {
+                    live.posts_in_flight += 1;
+                }
+                Ok(())
+            }
+            Err(Request::Offer(offer)) => Err(offer),
+            Err(Request::Typing { .. }) => unreachable!("an offer was pushed"),
+        }
+    }
+
+    fn reject(
+        &mut self,
+        speaker: Speaker,
+        about: Option<(ChannelId, Nonce)>,
+        (code, text, retry_after_ms): (RejectCode, &str, u32),
+    ) {
+        self.counts.rejected += 1;
+        let channel = about.map(|(channel, _)| channel);
+        let nonce = about.map_or(Nonce(0), |(_, nonce)| nonce);
+        let rejected = Rejected { code, nonce, channel, text, retry_after_ms };
+        self.outgoing.send(speaker.conn, speaker.request, rejected);
+    }
+}
+
+/// Why a session ends while its bytes are looked at.
+enum Failed {
+    /// It broke RFC 6455.
+    Protocol(ws::ProtocolError),
+    /// It broke this protocol.
+    Close(CloseCode, String),
+    /// It said goodbye.
+    Closed,
+}
+
+/// How a session stands to its frame rate.
+enum Credit {
+    Within,
+    Over,
+    FarOver,
+}
+
+impl Live {
+    /// A token bucket of one second's frames, refilled by the tick. Who goes on for as much again
+    /// after it is empty is told to go.
+    fn spend(&mut self, now: crate::wheel::Tick, per_second: u32) -> Credit {
+        let full = i32::try_from(per_second).unwrap_or(i32::MAX);
+        let ticks = i64::from(now.0 - self.credit_at.0);
+        if ticks > 0 {
+            let tick = i64::try_from(crate::clock::TICK.as_millis()).expect("short");
+            let refill = ticks.saturating_mul(i64::from(full)).saturating_mul(tick) / 1000;
+            let credit = i64::from(self.credit).saturating_add(refill).min(i64::from(full));
+            self.credit = i32::try_from(credit).expect("at most full");
+            self.credit_at = now;
+        }
+        self.credit -= 1;
+        match self.credit {
+            0.. => Credit::Within,
+            credit if credit >= -full => Credit::Over,
+            _ => Credit::FarOver,
+        }
+    }
+}
+
+fn collect(users: Users<'_>) -> Arc<[UserId]> {
+    users.iter().collect()
+}
+
+/// The number of a channel that a device makes under a nonce.
+fn channel_for(epoch: wire::Epoch, user: UserId, device: DeviceId, nonce: Nonce) -> ChannelId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&epoch.0.to_le_bytes());
+    hasher.update(&user.get().to_le_bytes());
+    hasher.update(&device.0.to_le_bytes());
+    hasher.update(&nonce.0.to_le_bytes());
+    let mut number = [0; 8];
+    number.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    // 63 bits, so that it also fits where integers are signed.
+    ChannelId::numbered((u64::from_le_bytes(number) >> 1).max(1)).expect("not 0")
+}
+
+/// Sums up a content, to tell a repeat from another request under the same nonce. For what is asked
+/// and for the entry that came of it the sum is the same.
+#[must_use]
+pub fn fingerprint(content: &Content) -> u64 {
+    match content {
+        Content::Message { kind, body } => message_fingerprint(*kind, body),
+        // Which members an entry names depends on who was one already; what tells two requests
+        // apart is what was to be done.
+        Content::Membership { op, role, .. } => hash_of(&(1_u8, *op as u8, *role as u8)),
+        Content::Created { kind, title, .. } => hash_of(&(2_u8, *kind as u8, title)),
+    }
+}
+
+fn message_fingerprint(kind: u8, body: &[u8]) -> u64 {
+    hash_of(&(0_u8, kind, body))
+}
+
+fn hash_of(value: &impl std::hash::Hash) -> u64 {
+    std::hash::BuildHasher::hash_one(&foldhash::fast::FixedState::default(), value)
+}
+
+fn ask_fingerprint(ask: &Ask) -> u64 {
+    let members: Arc<[UserId]> = Arc::default();
+    fingerprint(&match ask {
+        Ask::Create { kind, title, .. } => {
+            Content::Created { kind: *kind, title: Arc::clone(title), members }
+        }
+        Ask::Change { op, role, .. } => Content::Membership { op: *op, role: *role, members },
+        Ask::Post { .. } | Ask::Read { .. } => unreachable!("these have no members"),
+    })
+}

@@ -1,0 +1,433 @@
+//! From a connection's first byte to a session on its user's core, and its end.
+
+use bytes::Bytes;
+use router::sessions::ConnId;
+use wire::client::Hello;
+use wire::server::{Resume, Welcome};
+use wire::{ClientBody, CloseCode, InboxSeq, SessionId, UserId, decode_client};
+use ws::handshake::Progress;
+use ws::handshake::server::read_request;
+
+use super::Shard;
+use super::reads::Asked;
+use crate::auth::TICKET_BYTES;
+use crate::connection::{Joining, Live, Passenger, Phase, server_session};
+use crate::event::{Effect, Effects};
+use crate::messages::Delivery;
+use crate::outgoing::close_code;
+
+/// More than any answer to a handshake.
+const HTTP_ANSWER_BYTES_MAX: usize = 1024;
+
+impl Shard {
+    pub(super) fn accepted(&mut self, slot: u32, effects: &mut Effects) {
+        let (conn, connection) = self.outgoing.connections.open(slot, Phase::Handshake(Vec::new()));
+        connection.deadline = self.now.tick.plus(self.common.limits.hello_ticks);
+        connection.receiving = true;
+        let deadline = connection.deadline;
+        self.outgoing.wheel.set(slot, deadline);
+        self.counts.accepted += 1;
+        effects.push(Effect::ReceiveOnce(conn));
+    }
+
+    pub(super) fn received(
+        &mut self,
+        conn: ConnId,
+        bytes: &mut [u8],
+        armed: bool,
+        effects: &mut Effects,
+    ) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        connection.receiving = armed;
+        match &connection.phase {
+            Phase::Vacant | Phase::Passing(_) => unreachable!("nothing is received for these"),
+            Phase::Handshake(_) => self.shake_hands(conn, bytes, effects),
+            Phase::Greeting => self.greet(conn, bytes, effects),
+            Phase::Joining(_) => unreachable!("received from when it has joined"),
+            Phase::Live(_) => self.hear(conn, bytes, effects),
+            Phase::Closing => self.await_close(conn, bytes, effects),
+            Phase::Refused => {}
+        }
+        // Of a receive that has ended by itself (its buffers were exhausted, or it was for once).
+        if let Some(connection) = self.outgoing.connections.get(conn)
+            && !connection.receiving
+        {
+            match connection.phase {
+                Phase::Handshake(_) | Phase::Greeting | Phase::Closing => {
+                    connection.receiving = true;
+                    effects.push(Effect::ReceiveOnce(conn));
+                }
+                Phase::Live(Live { stall: None, .. }) => {
+                    connection.receiving = true;
+                    effects.push(Effect::ReceiveMany(conn));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn shake_hands(&mut self, conn: ConnId, bytes: &mut [u8], effects: &mut Effects) {
+        let connection = self.outgoing.connections.get(conn).expect("it received");
+        let Phase::Handshake(head) = &mut connection.phase else { unreachable!("its phase") };
+        // A head nearly always arrives whole, and is read where it lies.
+        let mut head = std::mem::take(head);
+        let before = head.len();
+        let whole: &[u8] = if before == 0 {
+            bytes
+        } else {
+            head.extend_from_slice(bytes);
+            &head
+        };
+        match read_request(whole, &self.common.limits.handshake) {
+            Ok(Progress::Incomplete) => {
+                if before == 0 {
+                    head.extend_from_slice(bytes);
+                }
+                connection.phase = Phase::Handshake(head);
+            }
+            Ok(Progress::Complete(request)) => {
+                let consumed = request.head_bytes - before;
+                connection.phase = Phase::Greeting;
+                self.outgoing.send_raw(conn, HTTP_ANSWER_BYTES_MAX, |out| {
+                    request.append_response(out);
+                });
+                self.counts.handshakes += 1;
+                if consumed < bytes.len() {
+                    self.greet(conn, &mut bytes[consumed..], effects);
+                }
+            }
+            Err(refusal) => {
+                self.counts.handshakes_refused += 1;
+                self.outgoing.send_raw(conn, HTTP_ANSWER_BYTES_MAX, |out| {
+                    refusal.append_response(wire::limits::SUBPROTOCOL, out);
+                });
+                let connection = self.outgoing.connections.get(conn).expect("it received");
+                connection.phase = Phase::Refused;
+            }
+        }
+    }
+
+    /// Waits for Hello, and takes nothing else.
+    fn greet(&mut self, conn: ConnId, bytes: &mut [u8], effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        // Taken out, since it goes with the connection to the user's core.
+        let mut ws = std::mem::replace(&mut connection.ws, server_session());
+        let mut input = bytes;
+        let said = match ws.next_event(&mut input) {
+            Ok(None) => Ok(None),
+            Ok(Some(ws::Event::Binary(message))) => self.read_hello(message).map(Some),
+            Ok(Some(_)) => Err(Failure::Refused(CloseCode::HelloExpected, String::new())),
+            Err(error) => Err(Failure::Protocol(error)),
+        };
+        if let Ok(Some(mut joining)) = said {
+            joining.leftover = Bytes::copy_from_slice(input);
+            let passenger = Passenger { slot: conn.slot, ws, joining };
+            return self.depart(conn, passenger, effects);
+        }
+        let connection = self.outgoing.connections.get(conn).expect("it is still here");
+        connection.ws = ws;
+        match said {
+            Ok(_) => {}
+            Err(Failure::Refused(code, text)) => self.fail_with(conn, code, &text),
+            Err(Failure::Protocol(error)) => self.fail_protocol(conn, &error),
+        }
+    }
+
+    /// The first message must be a Hello of this version, with a credential of ours.
+    fn read_hello(&mut self, message: &[u8]) -> Result<Joining, Failure> {
+        let refused = |code| Failure::Refused(code, String::new());
+        let frame = decode_client(message)
+            .map_err(|error| Failure::Refused(error.close_code(), error.to_string()))?;
+        let ClientBody::Hello(hello) = frame.body else {
+            return Err(refused(CloseCode::HelloExpected));
+        };
+        if hello.protocol_version != wire::limits::PROTOCOL_VERSION {
+            return Err(refused(CloseCode::UnsupportedVersion));
+        }
+        let verified = self.common.keys.verify(&hello.credential, hello.device, self.now.wall);
+        let identity = verified.map_err(|error| {
+            self.counts.logins_refused += 1;
+            tracing::debug!(client = hello.client, %error, "login refused");
+            refused(CloseCode::Unauthorised)
+        })?;
+        let Hello { epoch, cursor, .. } = hello;
+        Ok(Joining { identity, request: frame.request, epoch, cursor, leftover: Bytes::new() })
+    }
+
+    /// On to the user's core, which may be this one.
+    fn depart(&mut self, conn: ConnId, passenger: Passenger, effects: &mut Effects) {
+        let target = self.common.map.core_of_user(passenger.joining.identity.user);
+        if target == self.core {
+            return self.seat(conn, passenger, effects);
+        }
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        if connection.queue.is_empty() {
+            connection.phase = Phase::Passing(Box::new(passenger));
+            self.outgoing.wheel.remove(conn.slot);
+            effects.push(Effect::Pass(conn, target));
+        } else {
+            // The answer to the handshake is still on its way: it goes when that is sent.
+            connection.phase = Phase::Passing(Box::new(passenger));
+        }
+    }
+
+    /// A connection was put into the other core's table, or could not be.
+    pub(super) fn passed(&mut self, conn: ConnId, slot: Option<u32>, effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
+        let Phase::Passing(mut passenger) = phase else { unreachable!("only these are passed") };
+        if let Some(slot) = slot {
+            passenger.slot = slot;
+            let target = self.common.map.core_of_user(passenger.joining.identity.user);
+            self.mesh.deliver(target, Delivery::Adopt(passenger));
+        } else {
+            // Its table is full. The device tries again later, perhaps elsewhere.
+            self.counts.passes_failed += 1;
+        }
+        self.outgoing.end(conn, effects);
+    }
+
+    /// A connection of one of this core's users arrives from another core.
+    pub(super) fn adopt(&mut self, passenger: Passenger, effects: &mut Effects) {
+        let (conn, _) = self.outgoing.connections.open(passenger.slot, Phase::Closing);
+        self.seat(conn, passenger, effects);
+    }
+
+    /// Its user's head is read, unless it is known.
+    fn seat(&mut self, conn: ConnId, passenger: Passenger, effects: &mut Effects) {
+        let Passenger { ws, joining, .. } = passenger;
+        let user = joining.identity.user;
+        let connection = self.outgoing.connections.get(conn).expect("it was just placed");
+        connection.ws = ws;
+        connection.deadline = self.now.tick.plus(self.common.limits.hello_ticks);
+        let deadline = connection.deadline;
+        connection.phase = Phase::Joining(Box::new(joining));
+        self.outgoing.wheel.set(conn.slot, deadline);
+        if self.draining.is_some() {
+            return self.fail_with(conn, CloseCode::Unavailable, "");
+        }
+        if let Some(head) = self.inboxes.committed(user) {
+            self.welcome(conn, head, effects);
+            return;
+        }
+        self.joining.entry(user).or_default().push(conn);
+        if self.inboxes.want_head(user).is_some() {
+            self.ask(Asked::Inbox { user, channel: None }, effects);
+        }
+    }
+
+    /// The head of a user is known: her connections that waited for it become sessions.
+    pub(super) fn welcome_joining(&mut self, user: UserId, effects: &mut Effects) {
+        let Some(waiting) = self.joining.remove(&user) else { return };
+        let head = self.inboxes.committed(user).expect("it was just read");
+        for conn in waiting {
+            self.welcome(conn, head, effects);
+        }
+    }
+
+    fn welcome(&mut self, conn: ConnId, head: InboxSeq, effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        if !matches!(connection.phase, Phase::Joining(_)) {
+            return; // It failed while the head was read.
+        }
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
+        let Phase::Joining(joining) = phase else { unreachable!("just looked at") };
+        let identity = joining.identity;
+        match self.sessions.attach(identity.user, identity.device, conn) {
+            Ok(None) => {}
+            Ok(Some(displaced)) => {
+                self.counts.displaced += 1;
+                self.close_session(displaced, CloseCode::Displaced, effects);
+            }
+            Err(error) => return self.fail_with(conn, CloseCode::Forbidden, &error.to_string()),
+        }
+        let (resume, cursor) = resume_at(&joining, self.common.epoch, head);
+        let session = SessionId((u64::from(self.core.0) << 48) | self.next_session);
+        self.next_session += 1;
+        let live = self.begin_session(conn, session, &joining, cursor, head);
+        let (ticket, expires_at) = self.common.keys.ticket(identity, self.now.wall);
+        self.send_welcome(conn, &joining, session, resume, head, (&ticket, expires_at));
+        self.counts.logins += 1;
+        if !live {
+            self.ask_sync(conn, 0, cursor, 0, effects);
+        }
+        if !joining.leftover.is_empty() {
+            self.hear(conn, &mut Vec::from(&joining.leftover[..]), effects);
+        }
+        if let Some(connection) = self.outgoing.connections.get(conn)
+            && connection.live().is_some_and(|live| live.stall.is_none())
+        {
+            connection.receiving = true;
+            effects.push(Effect::ReceiveMany(conn));
+        }
+    }
+
+    /// Tells whether the session has everything already.
+    fn begin_session(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        joining: &Joining,
+        cursor: InboxSeq,
+        head: InboxSeq,
+    ) -> bool {
+        let limits = &self.common.limits;
+        let connection = self.outgoing.connections.get(conn).expect("it is being welcomed");
+        connection.deadline = self.now.tick.plus(limits.silence_ticks);
+        connection.phase = Phase::Live(Live {
+            session,
+            user: joining.identity.user,
+            device: joining.identity.device,
+            delivered: cursor,
+            caught_up: cursor == head,
+            posts_in_flight: 0,
+            reads_in_flight: 0,
+            credit: i32::try_from(limits.told.frames_per_second_max).unwrap_or(i32::MAX),
+            credit_at: self.now.tick,
+            stall: None,
+        });
+        let deadline = connection.deadline;
+        self.outgoing.wheel.set(conn.slot, deadline);
+        cursor == head
+    }
+
+    fn send_welcome(
+        &mut self,
+        conn: ConnId,
+        joining: &Joining,
+        session: SessionId,
+        resume: Resume,
+        inbox_head: InboxSeq,
+        (ticket, ticket_expires_at): (&[u8; TICKET_BYTES], wire::Timestamp),
+    ) {
+        let limits = &self.common.limits;
+        let heartbeat = limits.heartbeat.as_millis();
+        let welcome = Welcome {
+            session,
+            user: joining.identity.user,
+            device: joining.identity.device,
+            server_time: self.now.wall,
+            heartbeat_interval_ms: u32::try_from(heartbeat).expect("at most an hour"),
+            epoch: self.common.epoch,
+            inbox_head,
+            resume,
+            ticket,
+            ticket_expires_at,
+            limits: limits.told,
+        };
+        self.outgoing.send(conn, joining.request, welcome);
+    }
+
+    /// The peer is gone, or says nothing more.
+    pub(super) fn disconnected(&mut self, conn: ConnId, effects: &mut Effects) {
+        self.leave(conn);
+        self.outgoing.end(conn, effects);
+    }
+
+    /// Takes the session out of a connection, if it is one: its user may be offline now.
+    pub(super) fn leave(&mut self, conn: ConnId) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        if !matches!(connection.phase, Phase::Live(_)) {
+            return;
+        }
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
+        let Phase::Live(live) = phase else { unreachable!("just looked at") };
+        self.sessions.detach(live.user, conn);
+        self.store_cursor(live.user, live.device);
+        if !self.sessions.is_online(live.user) {
+            self.inboxes.forget_if_idle(live.user);
+        }
+    }
+
+    /// Ends a session with a code; what it was owed it gets when it resumes.
+    pub(super) fn close_session(&mut self, conn: ConnId, code: CloseCode, effects: &mut Effects) {
+        self.leave(conn);
+        self.fail_with(conn, code, "");
+        self.receive_close(conn, effects);
+    }
+
+    /// Closes a connection that has no session (any more). An empty text stands for the code's own.
+    pub(super) fn fail_with(&mut self, conn: ConnId, code: CloseCode, text: &str) {
+        self.counts.count_close(code);
+        let reason = if text.is_empty() { code.reason() } else { text };
+        self.outgoing.begin_close(conn, close_code(code), reason, self.now.tick);
+    }
+
+    /// The peer broke RFC 6455.
+    pub(super) fn fail_protocol(&mut self, conn: ConnId, error: &ws::ProtocolError) {
+        self.leave(conn);
+        self.counts.protocol_errors += 1;
+        let reason = error.to_string();
+        self.outgoing.begin_close(conn, error.close_code(), &reason, self.now.tick);
+    }
+
+    /// Reads on, for the peer's close.
+    fn receive_close(&mut self, conn: ConnId, effects: &mut Effects) {
+        if let Some(connection) = self.outgoing.connections.get(conn)
+            && !connection.receiving
+        {
+            connection.receiving = true;
+            effects.push(Effect::ReceiveOnce(conn));
+        }
+    }
+
+    /// A connection that is being closed: only the peer's close frame matters.
+    fn await_close(&mut self, conn: ConnId, bytes: &mut [u8], effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        let mut input = bytes;
+        while let Ok(Some(_)) = connection.ws.next_event(&mut input) {}
+        if connection.queue.is_empty() && !connection.ws.close_state().reads() {
+            self.outgoing.end(conn, effects);
+        }
+    }
+
+    /// A send has ended.
+    pub(super) fn sent(
+        &mut self,
+        conn: ConnId,
+        bytes: Bytes,
+        complete: bool,
+        effects: &mut Effects,
+    ) {
+        let empty = self.outgoing.handle_sent(conn, bytes, effects);
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        if !complete {
+            return self.disconnected(conn, effects);
+        }
+        if !empty {
+            return;
+        }
+        let target = match &connection.phase {
+            Phase::Refused => None,
+            Phase::Closing if !connection.ws.close_state().reads() => None,
+            Phase::Passing(passenger) => Some(passenger.joining.identity.user),
+            _ => return,
+        };
+        match target {
+            Some(user) => {
+                self.outgoing.wheel.remove(conn.slot);
+                effects.push(Effect::Pass(conn, self.common.map.core_of_user(user)));
+            }
+            None => self.outgoing.end(conn, effects),
+        }
+    }
+}
+
+/// Where a session begins: at its cursor if that can be trusted, else at the head.
+fn resume_at(joining: &Joining, epoch: wire::Epoch, head: InboxSeq) -> (Resume, InboxSeq) {
+    if joining.epoch == wire::Epoch(0) {
+        (Resume::Fresh, head)
+    } else if joining.epoch != epoch || joining.cursor > head {
+        (Resume::Reset, head)
+    } else {
+        (Resume::Resumed, joining.cursor)
+    }
+}
+
+/// Why a greeting ended.
+enum Failure {
+    /// With a code, and a text that says more than the code's own unless it is empty.
+    Refused(CloseCode, String),
+    /// The peer broke RFC 6455.
+    Protocol(ws::ProtocolError),
+}

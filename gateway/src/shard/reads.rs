@@ -1,0 +1,299 @@
+//! What is asked of the store, and its answers. No core waits for a disk: what needs an answer is
+//! set aside with a ticket.
+
+use router::inbox::InboxLoaded;
+use router::nonces::{Receipt, SendKey};
+use router::sequencer::{Loaded, Searched};
+use router::sessions::ConnId;
+use store::{Answer, NonceFound, Read, ReadAnswer, Recent};
+use wire::client::{ChannelList, Direction, History};
+use wire::server::{ChannelPage, ConversationEntry, HistoryPage, SyncPage};
+use wire::{
+    ChannelId, CloseCode, Deliver, Event, InboxEntry, InboxItem, InboxSeq, LogEntry, Nonce,
+    ReadMarker, RejectCode, Seq, Timestamp, UserId,
+};
+
+use super::Shard;
+use crate::connection::Connection;
+use crate::event::{Effect, Effects};
+use crate::limits::PAGE_BYTES_MAX;
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    /// A channel that is spoken of.
+    Channel(ChannelId),
+    /// An old send.
+    Send {
+        /// In which channel.
+        channel: ChannelId,
+        /// Which.
+        key: SendKey,
+        /// The window covers the log from here on.
+        below: Seq,
+    },
+    /// A user's state.
+    Inbox {
+        /// Whose.
+        user: UserId,
+        /// And one conversation of hers.
+        channel: Option<ChannelId>,
+    },
+    /// A page for a session.
+    Page {
+        /// Whose.
+        conn: ConnId,
+        /// The request it answers; 0 for the first page after Hello.
+        request: u32,
+    },
+}
+
+impl Shard {
+    /// Asks the store for something of this core's own.
+    pub(super) fn ask(&mut self, asked: Asked, effects: &mut Effects) {
+        let nonce_window = u32::try_from(self.common.limits.sequencer.nonce_window)
+            .expect("the configuration bounds it");
+        let read = match asked {
+            Asked::Channel(channel) => Read::Channel { channel, nonce_window },
+            Asked::Send { channel, key, below } => {
+                let SendKey { sender, device, nonce } = key;
+                let scan_max = self.common.limits.retry_scan_max;
+                Read::FindNonce { channel, sender, device, nonce, below, scan_max }
+            }
+            Asked::Inbox { user, channel } => {
+                Read::Inbox { user, channels: channel.into_iter().collect() }
+            }
+            Asked::Page { .. } => unreachable!("asked by `ask_page`"),
+        };
+        self.push_read(asked, read, effects);
+    }
+
+    fn ask_page(&mut self, conn: ConnId, request: u32, read: Read, effects: &mut Effects) {
+        let live = self.outgoing.connections.get(conn).and_then(Connection::live);
+        live.expect("a session asks").reads_in_flight += 1;
+        self.push_read(Asked::Page { conn, request }, read, effects);
+    }
+
+    fn push_read(&mut self, asked: Asked, read: Read, effects: &mut Effects) {
+        let ticket = self.asked.insert(asked) as u64;
+        self.counts.reads += 1;
+        effects.push(Effect::Read(ticket, read));
+    }
+
+    /// The page of a session's inbox after `after`.
+    pub(super) fn ask_sync(
+        &mut self,
+        conn: ConnId,
+        request: u32,
+        after: InboxSeq,
+        limit: u16,
+        effects: &mut Effects,
+    ) {
+        let page_max = self.common.limits.told.sync_page_max;
+        let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) else {
+            return;
+        };
+        let user = live.user;
+        let head = self.inboxes.committed(user).expect("known while it has a session");
+        let limit = page(limit, page_max);
+        let after = after.min(head);
+        // All that only the journal holds: what is not in it must be in a chunk.
+        let tail = self.inboxes.tail(user, after, usize::MAX);
+        let read = Read::Sync { user, after, limit, bytes_max: PAGE_BYTES_MAX, tail, head };
+        self.ask_page(conn, request, read, effects);
+    }
+
+    pub(super) fn ask_history(
+        &mut self,
+        conn: ConnId,
+        request: u32,
+        user: UserId,
+        history: &History,
+        effects: &mut Effects,
+    ) {
+        let limit = page(history.limit, self.common.limits.told.history_page_max);
+        let direction = match history.direction {
+            Direction::Backward => store::Direction::Backward,
+            Direction::Forward => store::Direction::Forward,
+        };
+        let read = Read::History {
+            channel: history.channel,
+            reader: user,
+            from: history.from,
+            direction,
+            limit,
+            bytes_max: PAGE_BYTES_MAX,
+        };
+        self.ask_page(conn, request, read, effects);
+    }
+
+    pub(super) fn ask_conversations(
+        &mut self,
+        conn: ConnId,
+        request: u32,
+        user: UserId,
+        list: &ChannelList,
+        effects: &mut Effects,
+    ) {
+        let limit = page(list.limit, self.common.limits.told.channel_page_max);
+        let overlay = self.inboxes.changed_conversations(user);
+        let read = Read::Conversations { user, before: list.before, limit, overlay };
+        self.ask_page(conn, request, read, effects);
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer, effects: &mut Effects) {
+        let ticket = usize::try_from(answer.ticket).expect("a ticket is an index");
+        let asked = self.asked.remove(ticket);
+        match (asked, answer.answer) {
+            (asked, ReadAnswer::Failed(error)) => self.read_failed(asked, &error, effects),
+            (Asked::Channel(id), ReadAnswer::Channel { last, members, recent, .. }) => {
+                self.channel_read(id, last, members, &recent, effects);
+            }
+            (Asked::Send { channel, .. }, ReadAnswer::FindNonce(found)) => {
+                let verdict =
+                    self.sequencer.handle_searched(channel, searched(found), self.now.wall);
+                self.obey(verdict, effects);
+                self.go_on_with(channel, effects);
+            }
+            (
+                Asked::Inbox { user, channel },
+                ReadAnswer::Inbox { head, cursors, conversations, .. },
+            ) => {
+                debug_assert!(channel.is_some() != conversations.is_empty());
+                let conversation = conversations.into_iter().next();
+                self.inbox_read(InboxLoaded { user, head, cursors, conversation }, effects);
+            }
+            (Asked::Page { conn, request }, answer) => self.show_page(conn, request, answer),
+            (asked, answer) => unreachable!("{asked:?} was answered with {answer:?}"),
+        }
+    }
+
+    fn channel_read(
+        &mut self,
+        id: ChannelId,
+        last: Seq,
+        members: Vec<wire::Member>,
+        recent: &[Recent],
+        effects: &mut Effects,
+    ) {
+        let last_created_at = recent.last().map_or(Timestamp(0), |newest| newest.created_at);
+        let recent = recent.iter().map(send_of).collect();
+        self.sequencer.handle_loaded(id, Loaded { last, last_created_at, members, recent });
+        self.go_on_with(id, effects);
+    }
+
+    /// The offers that waited in a channel are sequenced. They may exceed a batch's bound by as
+    /// many as may wait in a channel.
+    fn go_on_with(&mut self, channel: ChannelId, effects: &mut Effects) {
+        while let Some(verdict) = self.sequencer.next_parked(channel, self.now.wall) {
+            self.obey(verdict, effects);
+        }
+    }
+
+    fn inbox_read(&mut self, loaded: InboxLoaded, effects: &mut Effects) {
+        let user = loaded.user;
+        self.inboxes.handle_loaded(loaded);
+        self.welcome_joining(user, effects);
+        self.place_parked(user, effects);
+        if !self.sessions.is_online(user) {
+            self.inboxes.forget_if_idle(user);
+        }
+    }
+
+    fn show_page(&mut self, conn: ConnId, request: u32, answer: ReadAnswer) {
+        let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) else {
+            return;
+        };
+        live.reads_in_flight -= 1;
+        match answer {
+            ReadAnswer::Sync { entries, next, .. } => {
+                self.show_sync(conn, request, &entries, next);
+            }
+            ReadAnswer::History { channel, entries, more } => {
+                let events: Vec<Event<'_>> = entries.iter().map(LogEntry::as_event).collect();
+                let page = HistoryPage { channel, entries: events.as_slice().into(), more };
+                self.outgoing.send(conn, request, page);
+            }
+            ReadAnswer::NotMember { channel } => {
+                let text = "no such channel, or you are not a member";
+                let about = (Some(channel), Nonce(0));
+                self.outgoing.reject(conn, request, about, (RejectCode::NotMember, text, 0));
+            }
+            ReadAnswer::Conversations { conversations, more, .. } => {
+                let entry = |(channel, conversation)| ConversationEntry { channel, conversation };
+                let entries: Vec<_> = conversations.into_iter().map(entry).collect();
+                let page = ChannelPage { conversations: entries.as_slice().into(), more };
+                self.outgoing.send(conn, request, page);
+            }
+            answer => unreachable!("a page was answered with {answer:?}"),
+        }
+    }
+
+    /// A page of the inbox. One that reaches the head makes the session caught up, in the same
+    /// step in which the head is looked at, so that no delivery falls between.
+    fn show_sync(
+        &mut self,
+        conn: ConnId,
+        request: u32,
+        entries: &[(InboxEntry, Option<LogEntry>)],
+        next: InboxSeq,
+    ) {
+        let live = self.outgoing.connections.get(conn).and_then(Connection::live);
+        let live = live.expect("looked up by the caller");
+        let head = self.inboxes.committed(live.user).expect("known while it has a session");
+        let end = if live.caught_up {
+            next >= live.delivered
+        } else {
+            live.delivered = next;
+            live.caught_up = next == head;
+            live.caught_up
+        };
+        let deliveries: Vec<Deliver<'_>> =
+            entries.iter().filter_map(|(entry, logged)| shown(entry, logged)).collect();
+        let page = SyncPage { entries: deliveries.as_slice().into(), next, end };
+        self.outgoing.send(conn, request, page);
+    }
+
+    /// The disk failed or holds damaged records: whoever asked is told, nothing else is disturbed.
+    fn read_failed(&mut self, asked: Asked, error: &store::DataError, effects: &mut Effects) {
+        self.counts.reads_failed += 1;
+        tracing::error!(?asked, %error, "the store could not answer");
+        match asked {
+            Asked::Page { conn, .. } => self.close_session(conn, CloseCode::Internal, effects),
+            // Their channel or user stays as it is: what waits for it waits, bounded, and is
+            // answered with `Overloaded` beyond the bound.
+            Asked::Channel(_) | Asked::Send { .. } | Asked::Inbox { .. } => {}
+        }
+    }
+}
+
+fn page(asked: u16, max: u16) -> u32 {
+    if asked == 0 { max.into() } else { asked.min(max).into() }
+}
+
+const fn send_of(recent: &Recent) -> (SendKey, Receipt) {
+    let Recent { seq, sender, device, nonce, created_at, fingerprint } = *recent;
+    (SendKey { sender, device, nonce }, Receipt { seq, created_at, fingerprint })
+}
+
+const fn searched(found: NonceFound) -> Searched {
+    match found {
+        NonceFound::Found { seq, created_at, fingerprint } => {
+            Searched::Found(Receipt { seq, created_at, fingerprint })
+        }
+        NonceFound::Absent => Searched::Absent,
+        NonceFound::BeyondScan => Searched::TooOld,
+    }
+}
+
+/// An entry of a page. A device's own messages have their body here: it may have lost them.
+fn shown<'e>(entry: &InboxEntry, logged: &'e Option<LogEntry>) -> Option<Deliver<'e>> {
+    let event = match (entry.item, logged) {
+        (InboxItem::Logged { .. }, Some(logged)) => logged.as_event(),
+        (InboxItem::ReadMarker { channel, user, seq }, _) => {
+            Event::ReadMarker(ReadMarker { channel, user, seq })
+        }
+        (InboxItem::Logged { .. }, None) => return None,
+    };
+    Some(Deliver { inbox_seq: entry.inbox_seq, event })
+}

@@ -1,0 +1,203 @@
+//! What a core does besides answering: turns, ticks, folding, trimming, and going away.
+
+use router::inbox::Fold;
+use router::sessions::ConnId;
+use wire::server::Reconnect;
+use wire::{CloseCode, DeviceId, UserId};
+
+use super::Shard;
+use crate::clock::TICK;
+use crate::committing::Pending;
+use crate::connection::{Connection, Phase};
+use crate::event::{Effect, Effects};
+use crate::wheel::Tick;
+
+/// Users folded in one turn: each is a put or a few. With folding begun at half of what may be
+/// unfolded, this keeps up with any rate at which entries can come.
+const FOLDS_PER_TURN: usize = 64;
+
+/// How long a drain waits for answers that sessions are owed, then for their close frames.
+const DRAIN_ANSWERS: u32 = 40;
+
+/// The core is going away.
+#[derive(Debug)]
+pub(super) struct Draining {
+    since: Tick,
+    told_exit: bool,
+}
+
+impl Shard {
+    pub(super) fn turn_begins(&mut self, effects: &mut Effects) {
+        self.mesh.flush_backlog();
+        if !self.storage_full {
+            self.committing.resubmit(effects);
+        }
+        self.drain_deliveries(effects);
+        self.drain_offers(effects);
+        self.resume_stalled(effects);
+        if self.now.tick > self.outgoing.wheel.now() {
+            self.ticked(effects);
+        }
+    }
+
+    pub(super) fn turn_ends(&mut self, effects: &mut Effects) {
+        while let Some(conn) = self.outgoing.next_slow() {
+            self.counts.slow_consumers += 1;
+            self.close_session(conn, CloseCode::SlowConsumer, effects);
+        }
+        self.fold();
+        let fanned_out = self.ledger.fanned_out_below(self.committing.next_to_release());
+        let folded = self.inboxes.folded_below(self.committing.open_number());
+        self.committing.trim(fanned_out.min(folded));
+        self.committing.seal(effects);
+        self.outgoing.flush(effects);
+        self.measure();
+    }
+
+    /// Folds some of the oldest inbox entries into chunks, if it is time.
+    fn fold(&mut self) {
+        for _ in 0..FOLDS_PER_TURN {
+            let open = self.committing.open_number();
+            if !self.inboxes.wants_fold(open) || !self.committing.has_room() {
+                return;
+            }
+            let Some(Fold { user, entries, conversations }) = self.inboxes.fold_next(open) else {
+                return;
+            };
+            let batch = self.committing.batch();
+            batch.put_chunk(user, entries);
+            for (channel, conversation) in conversations {
+                batch.put_conversation(user, *channel, conversation);
+            }
+            let through = entries.last().expect("a fold has entries").inbox_seq;
+            self.committing.push(Pending::Folded(user, through));
+            self.counts.folds += 1;
+        }
+    }
+
+    /// Writes a device's cursor down, if it has moved.
+    pub(super) fn store_cursor(&mut self, user: UserId, device: DeviceId) {
+        if let Some(cursor) = self.inboxes.take_moved_cursor(user, device) {
+            self.committing.batch().put_cursor(user, device, cursor);
+        }
+    }
+
+    fn ticked(&mut self, effects: &mut Effects) {
+        self.outgoing.flush_lazy();
+        let mut due = std::mem::take(&mut self.due);
+        self.outgoing.wheel.advance(self.now.tick, &mut due);
+        for slot in due.drain(..) {
+            let Some(conn) = self.outgoing.connections.at(slot) else { continue };
+            let connection = self.outgoing.connections.get(conn).expect("just looked up");
+            let deadline = connection.deadline;
+            if deadline > self.now.tick {
+                self.outgoing.wheel.set(slot, deadline);
+            } else {
+                self.expired(conn, effects);
+            }
+        }
+        self.due = due;
+        if self.draining.is_some() {
+            self.go_on_draining(effects);
+        }
+    }
+
+    /// What should have happened by now has not.
+    fn expired(&mut self, conn: ConnId, effects: &mut Effects) {
+        let Some(connection) = self.outgoing.connections.get(conn) else { return };
+        match connection.phase {
+            Phase::Live(_) => self.close_session(conn, CloseCode::HeartbeatTimeout, effects),
+            Phase::Greeting => self.close_session(conn, CloseCode::HelloExpected, effects),
+            Phase::Joining(_) => self.close_session(conn, CloseCode::Internal, effects),
+            // No WebSocket (yet, or any more) to close.
+            Phase::Handshake(_) | Phase::Closing | Phase::Refused => {
+                self.outgoing.end(conn, effects);
+            }
+            Phase::Vacant | Phase::Passing(_) => {}
+        }
+    }
+
+    /// The process is to end: nobody new comes in, and who is here is told where to go.
+    pub(super) fn drain(&mut self, effects: &mut Effects) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(Draining { since: self.now.tick, told_exit: false });
+        effects.push(Effect::StopAccepting);
+        let ids: Vec<ConnId> = self.outgoing.connections.ids().collect();
+        let spread = u64::try_from(self.common.limits.drain.as_millis()).expect("bounded");
+        let url = self.common.limits.reconnect_url.clone();
+        for (index, conn) in (0_u64..).zip(&ids) {
+            let connection = self.outgoing.connections.get(*conn);
+            if connection.is_some_and(|connection| connection.live().is_some()) {
+                // Evenly over the time, so that they do not come back all at once.
+                let after = spread * index / ids.len() as u64;
+                let after_ms = u32::try_from(after).expect("bounded by the configuration");
+                self.outgoing.send(*conn, 0, Reconnect { after_ms, url: url.as_deref() });
+            }
+        }
+        self.go_on_draining(effects);
+    }
+
+    /// Closes whoever is owed nothing; after a while everyone.
+    fn go_on_draining(&mut self, effects: &mut Effects) {
+        let Some(draining) = &self.draining else { return };
+        let (since, told_exit) = (draining.since, draining.told_exit);
+        let late = self.now.tick >= since.plus(DRAIN_ANSWERS);
+        let closes = self.common.limits.close_ticks;
+        let overdue = self.now.tick >= since.plus(DRAIN_ANSWERS + closes);
+        let ids: Vec<ConnId> = self.outgoing.connections.ids().collect();
+        for conn in ids {
+            let Some(connection) = self.outgoing.connections.get(conn) else { continue };
+            match &connection.phase {
+                Phase::Live(live) if live.posts_in_flight == 0 || late => {
+                    self.close_session(conn, CloseCode::GoingAway, effects);
+                }
+                Phase::Handshake(_) | Phase::Greeting => self.outgoing.end(conn, effects),
+                _ if overdue => self.outgoing.end(conn, effects),
+                _ => {}
+            }
+        }
+        let idle = self.outgoing.connections.is_empty()
+            && self.committing.is_idle()
+            && self.ledger.is_idle()
+            && self.mesh.is_idle();
+        if idle && !told_exit {
+            effects.push(Effect::Exit);
+            if let Some(draining) = &mut self.draining {
+                draining.told_exit = true;
+            }
+        }
+    }
+
+    /// Whether the core has begun to go away.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Takes down what is not counted as it happens.
+    fn measure(&mut self) {
+        let counts = &mut self.counts;
+        counts.connections = self.outgoing.connections.len() as u64;
+        counts.sessions = self.sessions.len() as u64;
+        counts.frames_out = self.outgoing.frames;
+        counts.channels_in_memory = self.sequencer.channels() as u64;
+        counts.users_in_memory = self.inboxes.users() as u64;
+        counts.unfolded_entries = self.inboxes.unfolded() as u64;
+        counts.waiting_for_disk = self.committing.waiting() as u64;
+        counts.send_blocks_out = self.outgoing.blocks_out() as u64;
+    }
+
+    /// A tick's length as timeouts count it (for tests and tools).
+    #[must_use]
+    pub const fn tick_length() -> std::time::Duration {
+        TICK
+    }
+
+    /// The connection's state (for tests and tools).
+    #[must_use]
+    pub fn connection(&mut self, conn: ConnId) -> Option<&Connection> {
+        self.outgoing.connections.get(conn).map(|connection| &*connection)
+    }
+}

@@ -1,0 +1,30 @@
+//! `mooring check-config FILE`: what a start would make of it, without starting.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use gateway::config::Config;
+use gateway::limits::Limits;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The file
+    file: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let limits = Limits::new(&Config::read(&args.file)?)?;
+    let listen: Vec<String> = limits.listen.iter().map(ToString::to_string).collect();
+    writeln!(
+        std::io::stdout(),
+        "{}: ok\n  listens on {}, admin on {}\n  {} cores of at most {} connections\n  data in {}",
+        args.file.display(),
+        listen.join(", "),
+        limits.admin,
+        limits.cores,
+        limits.connections_max,
+        limits.data.display(),
+    )?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! `mooring serve`: load, check, start, wait for a signal, drain.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use gateway::config::{Config, LogConfig, LogFormat};
+use gateway::limits::Limits;
+use gateway::server::{Drainer, Gateway};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
+
+use crate::admin;
+
+/// Flags go before the environment, that before the file, that before the defaults.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// TOML file with the configuration; every key is optional
+    #[arg(long, env = "MOORING_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory; made if it is absent or empty
+    #[arg(long, env = "MOORING_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address for WebSocket clients; can be repeated
+    #[arg(long, env = "MOORING_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
+    listen: Vec<String>,
+    /// Address for metrics and health
+    #[arg(long, env = "MOORING_ADMIN", value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Reactor threads; 0 for one a processor
+    #[arg(long, env = "MOORING_CORES", value_name = "N")]
+    cores: Option<u16>,
+}
+
+impl Args {
+    /// The configuration with the flags laid over it.
+    fn config(&self) -> Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config::default(),
+        };
+        let server = &mut config.server;
+        if let Some(data) = &self.data {
+            server.data.clone_from(data);
+        }
+        if !self.listen.is_empty() {
+            server.listen.clone_from(&self.listen);
+        }
+        if let Some(admin) = &self.admin {
+            server.admin.clone_from(admin);
+        }
+        if let Some(cores) = self.cores {
+            server.cores = cores;
+        }
+        Ok(config)
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let config = args.config()?;
+    let limits = Limits::new(&config)?;
+    start_logging(&config.log)?;
+    // Before any thread exists, so that all of them leave the signals to the one that waits.
+    let signals = Signals::new([SIGTERM, SIGINT]).context("cannot wait for signals")?;
+    let (admin_address, data) = (limits.admin, limits.data.clone());
+    let gateway =
+        Gateway::start(limits).with_context(|| format!("cannot start on {}", data.display()))?;
+    tracing::info!(recovery = ?gateway.recovery(), "recovered");
+    let drainer = gateway.drainer();
+    let admin = admin::start(admin_address, gateway.metrics(), drainer.clone())?;
+    announce(gateway.addresses(), admin)?;
+    wait_for_signals(signals, drainer)?;
+    gateway.wait().context("the ring failed")?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// The one line on standard output: scripts wait for it.
+fn announce(addresses: &[SocketAddr], admin: SocketAddr) -> Result<()> {
+    let gateways: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready gateway={} admin={admin}", gateways.join(","))?;
+    out.flush().context("cannot say that it is ready")
+}
+
+/// The first signal drains, the second ends at once.
+fn wait_for_signals(mut signals: Signals, drainer: Drainer) -> Result<()> {
+    let wait = move || {
+        let mut received = signals.forever();
+        if let Some(signal) = received.next() {
+            tracing::info!(signal, "draining; a second signal ends at once");
+            drainer.drain();
+        }
+        if let Some(signal) = received.next() {
+            std::process::exit(128 + signal);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
+
+fn start_logging(config: &LogConfig) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.level)
+        .with_context(|| format!("log.level = {:?}", config.level))?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match config.format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    Ok(())
+}

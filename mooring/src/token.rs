@@ -1,0 +1,34 @@
+//! `mooring token`: an access token, for a first try and for tests.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use gateway::auth::{Identity, KeyRing};
+use gateway::ids::{DeviceId, UserId};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Data directory whose key signs
+    #[arg(long, env = "MOORING_DATA", value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// Number of the user, from 1
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    user: u64,
+    /// Number of her device, from 1
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+    device: u32,
+    /// How long it is valid
+    #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
+    seconds: u64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let keys = KeyRing::open(&args.data, Duration::ZERO)?;
+    let user = UserId::new(args.user).expect("the parser refuses 0");
+    let identity = Identity { user, device: DeviceId(args.device) };
+    let token = keys.sign(identity, gateway::clock::wall(), Duration::from_secs(args.seconds));
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
