@@ -1,0 +1,370 @@
+//! One session from its first byte to its last, without a socket or a clock: bytes and the time
+//! in; bytes, news and the next deadline out.
+//!
+//! ```text
+//!   Closed --handle_connected--> Handshake --101--> Hello --Welcome--> Live --> (an Ending)
+//! ```
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rand::rngs::SmallRng;
+use rand::{Rng, RngExt};
+use wire::client::{Credential, CursorAck, Hello, Ping, Sync};
+use wire::server::{ChannelReady, Limits, Posted, Rejected, Welcome};
+use wire::{ClientBody, Deliver, DeviceId, Epoch, InboxSeq, ServerBody, UserId};
+use ws::handshake::{ClientRequest, Progress, read_response};
+use ws::{Event, MaskKey, Role, Session, encoder};
+
+use crate::clock::Nanos;
+use crate::ending::Ending;
+use crate::target::Target;
+
+/// Deliveries after which the cursor is acknowledged.
+const ACK_DELIVERIES: u32 = 32;
+
+/// How long the first unacknowledged delivery waits at most.
+const ACK_DELAY: Duration = Duration::from_secs(1);
+
+/// What `Hello.client` says.
+const NAME: &str = concat!("loadgen/", env!("CARGO_PKG_VERSION"));
+
+/// The longest message a gateway may send.
+#[expect(clippy::cast_possible_truncation, reason = "a mebibyte")]
+const MESSAGE_BYTES_MAX: u32 = wire::limits::SERVER_FRAME_BYTES_MAX as u32;
+
+/// What the sessions of one thread share.
+pub(crate) struct Kit {
+    /// Frames are made in it.
+    pub(crate) encoder: wire::Encoder,
+    /// Mask and handshake keys: cheap, as nobody attacks a load generator.
+    pub(crate) rng: SmallRng,
+}
+
+/// What a session tells its scenario.
+#[derive(Debug)]
+pub(crate) enum News<'a> {
+    /// It is live; its inbox is at this place.
+    Live(InboxSeq, Limits),
+    /// A message has its place.
+    Posted(Posted),
+    /// A channel is made.
+    Ready(ChannelReady),
+    /// A request was refused.
+    Rejected(Rejected<'a>),
+    /// An entry of the inbox.
+    Delivered(Deliver<'a>),
+}
+
+/// One session.
+///
+/// `handle_*`: what the world said. [`Self::send`] and [`Self::leave`]: what we are asked.
+/// [`Self::deadline`] tells when [`Self::handle_deadline`] wants to be called.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: Socket,
+    state: State,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Closed,
+    Handshake { key: [u8; 16], head: Vec<u8> },
+    Open(Session),
+}
+
+#[derive(Debug)]
+struct State {
+    user: UserId,
+    device: DeviceId,
+    token: Box<str>,
+    is_live: bool,
+    /// The last place received.
+    inbox: InboxSeq,
+    unacknowledged: u32,
+    ack_at: Nanos,
+    heartbeat: Duration,
+    heartbeat_at: Nanos,
+}
+
+impl Client {
+    /// A session that has not begun.
+    pub(crate) fn new(user: UserId, device: DeviceId, token: Box<str>) -> Self {
+        let state = State {
+            user,
+            device,
+            token,
+            is_live: false,
+            inbox: InboxSeq::ZERO,
+            unacknowledged: 0,
+            ack_at: Nanos::NEVER,
+            heartbeat: Duration::ZERO,
+            heartbeat_at: Nanos::NEVER,
+        };
+        Self { socket: Socket::Closed, state }
+    }
+
+    /// The connection is there: asks for a WebSocket.
+    pub(crate) fn handle_connected(&mut self, kit: &mut Kit, target: &Target, out: &mut BytesMut) {
+        let mut key = [0; 16];
+        kit.rng.fill_bytes(&mut key);
+        request(target, key).append(out).expect("host and path were checked with the URL");
+        self.socket = Socket::Handshake { key, head: Vec::new() };
+    }
+
+    /// Takes received bytes; answers go to `out`, the rest to `news`.
+    ///
+    /// # Errors
+    /// The session is over, and why.
+    pub(crate) fn handle_bytes(
+        &mut self,
+        kit: &mut Kit,
+        target: &Target,
+        now: Nanos,
+        input: &mut [u8],
+        out: &mut BytesMut,
+        news: &mut impl FnMut(&News<'_>),
+    ) -> Result<(), Ending> {
+        match &mut self.socket {
+            Socket::Closed => Ok(()),
+            Socket::Open(session) => self.state.handle_input(session, kit, now, input, out, news),
+            Socket::Handshake { key, head } => {
+                head.extend_from_slice(input);
+                let response = match read_response(head, &request(target, *key)) {
+                    Ok(Progress::Incomplete) => return Ok(()),
+                    Ok(Progress::Complete(response)) => response,
+                    Err(refusal) => return Err(Ending::Refused(refusal)),
+                };
+                let mut rest = head.split_off(response.head_bytes);
+                let mut session = Session::new(Role::Client, MESSAGE_BYTES_MAX);
+                self.state.say_hello(kit, out);
+                let result = self.state.handle_input(&mut session, kit, now, &mut rest, out, news);
+                self.socket = Socket::Open(session);
+                result
+            }
+        }
+    }
+
+    /// Sends what is due by now: a heartbeat, an acknowledgement.
+    pub(crate) fn handle_deadline(&mut self, kit: &mut Kit, now: Nanos, out: &mut BytesMut) {
+        if now >= self.state.ack_at {
+            self.state.acknowledge(kit, now, out);
+        }
+        if now >= self.state.heartbeat_at {
+            self.state.send(kit, now, Ping { opaque: now.0 }, out);
+        }
+    }
+
+    /// The time of the next [`Self::handle_deadline`]. Sending anything moves it further away.
+    pub(crate) fn deadline(&self) -> Nanos {
+        self.state.ack_at.min(self.state.heartbeat_at)
+    }
+
+    /// Sends a frame; `false` if the session is not live.
+    pub(crate) fn send<'a>(
+        &mut self,
+        kit: &mut Kit,
+        now: Nanos,
+        body: impl Into<ClientBody<'a>>,
+        out: &mut BytesMut,
+    ) -> bool {
+        if self.state.is_live {
+            self.state.send(kit, now, body, out);
+        }
+        self.state.is_live
+    }
+
+    /// Says good-bye; the gateway then closes the connection. `false` if there is nobody to say it
+    /// to.
+    pub(crate) fn leave(&mut self, kit: &mut Kit, out: &mut BytesMut) -> bool {
+        let Socket::Open(session) = &mut self.socket else { return false };
+        self.state.heartbeat_at = Nanos::NEVER;
+        self.state.ack_at = Nanos::NEVER;
+        session.close(Some(ws::CloseCode::NORMAL), "", Some(mask(kit)), out)
+    }
+
+    /// The connection is gone; the session can begin again.
+    pub(crate) fn reset(&mut self) {
+        self.socket = Socket::Closed;
+        let State { user, device, .. } = self.state;
+        let token = std::mem::take(&mut self.state.token);
+        *self = Self::new(user, device, token);
+    }
+
+    /// Whether it has been welcomed.
+    pub(crate) const fn is_live(&self) -> bool {
+        self.state.is_live
+    }
+}
+
+impl State {
+    fn say_hello(&mut self, kit: &mut Kit, out: &mut BytesMut) {
+        let hello = Hello {
+            protocol_version: wire::limits::PROTOCOL_VERSION,
+            credential: Credential::Token(&self.token),
+            device: self.device,
+            epoch: Epoch::NONE,
+            cursor: InboxSeq::ZERO,
+            client: NAME,
+        };
+        append(kit, hello, out);
+    }
+
+    fn send<'a>(
+        &mut self,
+        kit: &mut Kit,
+        now: Nanos,
+        body: impl Into<ClientBody<'a>>,
+        out: &mut BytesMut,
+    ) {
+        append(kit, body, out);
+        self.heartbeat_at = now.plus(self.heartbeat);
+    }
+
+    fn acknowledge(&mut self, kit: &mut Kit, now: Nanos, out: &mut BytesMut) {
+        self.unacknowledged = 0;
+        self.ack_at = Nanos::NEVER;
+        self.send(kit, now, CursorAck { inbox_seq: self.inbox }, out);
+    }
+
+    fn handle_input(
+        &mut self,
+        session: &mut Session,
+        kit: &mut Kit,
+        now: Nanos,
+        mut input: &mut [u8],
+        out: &mut BytesMut,
+        news: &mut impl FnMut(&News<'_>),
+    ) -> Result<(), Ending> {
+        loop {
+            let ending = match session.next_event(&mut input) {
+                Ok(None) => return Ok(()),
+                Ok(Some(Event::Binary(frame))) => {
+                    match self.handle_frame(kit, now, frame, out, news) {
+                        Ok(()) => continue,
+                        Err(ending) => ending,
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    encoder::append_pong(out, payload, Some(mask(kit)));
+                    continue;
+                }
+                Ok(Some(Event::Pong(_))) => continue,
+                Ok(Some(Event::Text(_))) => unreachable!("text is refused by this session"),
+                Ok(Some(Event::Close(frame))) => {
+                    let ending = Ending::closed(frame.code.map(ws::CloseCode::get), frame.reason);
+                    let code = frame.code;
+                    session.close(code, "", Some(mask(kit)), out);
+                    ending
+                }
+                Err(error) => {
+                    session.close(Some(error.close_code()), "", Some(mask(kit)), out);
+                    Ending::Protocol(error)
+                }
+            };
+            self.is_live = false;
+            return Err(ending);
+        }
+    }
+
+    fn handle_frame(
+        &mut self,
+        kit: &mut Kit,
+        now: Nanos,
+        frame: &[u8],
+        out: &mut BytesMut,
+        news: &mut impl FnMut(&News<'_>),
+    ) -> Result<(), Ending> {
+        let body = wire::decode_server(frame).map_err(Ending::Frame)?.body;
+        if let ServerBody::Welcome(welcome) = body {
+            return self.handle_welcome(kit, now, &welcome, news);
+        }
+        if !self.is_live {
+            return Err(Ending::Unexpected("a frame before Welcome"));
+        }
+        match body {
+            ServerBody::Posted(posted) => news(&News::Posted(posted)),
+            ServerBody::ChannelReady(ready) => news(&News::Ready(ready)),
+            ServerBody::Rejected(rejected) => news(&News::Rejected(rejected)),
+            ServerBody::Deliver(deliver) => self.handle_deliver(kit, now, deliver, out, news),
+            ServerBody::SyncPage(page) => {
+                for deliver in page.entries.iter() {
+                    self.handle_deliver(kit, now, deliver, out, news);
+                }
+                if !page.end {
+                    self.send(kit, now, Sync { after: page.next, limit: 0 }, out);
+                }
+            }
+            // A `Reconnect` is followed by a close, which ends the session.
+            ServerBody::Welcome(_)
+            | ServerBody::Reconnect(_)
+            | ServerBody::HistoryPage(_)
+            | ServerBody::ChannelPage(_)
+            | ServerBody::TypingFrom(_)
+            | ServerBody::Pong(_)
+            | ServerBody::Unknown(_) => {}
+        }
+        Ok(())
+    }
+
+    fn handle_welcome(
+        &mut self,
+        kit: &mut Kit,
+        now: Nanos,
+        welcome: &Welcome<'_>,
+        news: &mut impl FnMut(&News<'_>),
+    ) -> Result<(), Ending> {
+        if self.is_live {
+            return Err(Ending::Unexpected("a second Welcome"));
+        }
+        if (welcome.user, welcome.device) != (self.user, self.device) {
+            return Err(Ending::Unexpected("a Welcome for somebody else"));
+        }
+        self.is_live = true;
+        // It is not needed again: a session that breaks is counted, not resumed.
+        self.token = Box::default();
+        self.inbox = welcome.inbox_head;
+        self.heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.max(1).into());
+        // Spread: sessions that were opened together must not all speak together.
+        self.heartbeat_at = now.plus(self.heartbeat.mul_f64(kit.rng.random::<f64>()));
+        news(&News::Live(welcome.inbox_head, welcome.limits));
+        Ok(())
+    }
+
+    fn handle_deliver(
+        &mut self,
+        kit: &mut Kit,
+        now: Nanos,
+        deliver: Deliver<'_>,
+        out: &mut BytesMut,
+        news: &mut impl FnMut(&News<'_>),
+    ) {
+        self.inbox = self.inbox.max(deliver.inbox_seq);
+        self.unacknowledged += 1;
+        news(&News::Delivered(deliver));
+        if self.unacknowledged >= ACK_DELIVERIES {
+            self.acknowledge(kit, now, out);
+        } else if self.ack_at == Nanos::NEVER {
+            self.ack_at = now.plus(ACK_DELAY);
+        }
+    }
+}
+
+fn request(target: &Target, key: [u8; 16]) -> ClientRequest<'_> {
+    let subprotocol = Some(wire::limits::SUBPROTOCOL);
+    ClientRequest { host: &target.host, target: &target.path, key, subprotocol, fields: &[] }
+}
+
+fn mask(kit: &mut Kit) -> MaskKey {
+    MaskKey(kit.rng.next_u32().to_ne_bytes())
+}
+
+fn append<'a>(kit: &mut Kit, body: impl Into<ClientBody<'a>>, out: &mut BytesMut) {
+    let key = mask(kit);
+    let frame = kit.encoder.client(0, body);
+    encoder::append_binary(out, frame, Some(key));
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,165 @@
+//! How sessions begin and end: a bounded number at a time, tried again a bounded number of times.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rand::RngExt;
+use uring::{Descriptor, Shots, Start, Token};
+
+use super::slot::Life;
+use super::{Engine, Stage};
+use crate::clock::Nanos;
+use crate::ending::Ending;
+use crate::scenario::Script;
+use crate::target::CONNECTIONS_PER_SOURCE;
+
+/// Attempts of one session.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// Before the second attempt; it doubles from one to the next: about six seconds in all.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// From TCP to Welcome.
+const OPENING_MAX: Duration = Duration::from_secs(15);
+
+/// Sources that a further attempt is away from the one before: ports may have run out there.
+const SOURCES_APART: u32 = 97;
+
+/// Who is to connect.
+pub(super) struct Connects {
+    queue: VecDeque<u32>,
+    in_flight: u32,
+    in_flight_max: u32,
+}
+
+impl Connects {
+    /// All of them, so many at a time.
+    pub(super) fn new(sessions: u32, in_flight_max: u32) -> Self {
+        Self { queue: (0..sessions).collect(), in_flight: 0, in_flight_max }
+    }
+
+    /// Again.
+    pub(super) fn push(&mut self, session: u32) {
+        self.queue.push_back(session);
+    }
+}
+
+impl<S: Script> Engine<S> {
+    /// Starts as many connections as may be on their way.
+    pub(super) fn connect_more(&mut self, now: Nanos) -> Result<()> {
+        if self.tally.given_up > 0 && (S::NEEDS_ALL || self.tally.live == 0) {
+            bail!(
+                "{} of {} sessions cannot be opened: {}",
+                self.tally.given_up,
+                self.tally.wanted,
+                reasons(&self.tally.failures)
+            );
+        }
+        while self.connects.in_flight < self.connects.in_flight_max {
+            let Some(session) = self.connects.queue.pop_front() else { break };
+            let slot = &mut self.slots[session as usize];
+            let count = u32::try_from(self.work.targets.len())?;
+            let global = self.work.first + session;
+            let target = &self.work.targets[(global % count) as usize];
+            let skipped = slot.attempt * SOURCES_APART * CONNECTIONS_PER_SOURCE;
+            let source = target.source((global / count).wrapping_add(skipped));
+            if self.ring.connect(Token::new(session, 0), target.address, source).is_err() {
+                self.connects.queue.push_front(session);
+                break;
+            }
+            self.tally.retries += u64::from(slot.attempt > 0);
+            slot.life = Life::Connecting;
+            slot.deadline = now.plus(OPENING_MAX);
+            slot.operations += 1;
+            self.connects.in_flight += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_connected(&mut self, session: u32, descriptor: Descriptor) {
+        let global = (self.work.first + session) as usize;
+        let target = &self.work.targets[global % self.work.targets.len()];
+        let slot = &mut self.slots[session as usize];
+        slot.descriptor = Some(descriptor);
+        slot.life = Life::Opening;
+        slot.take_block(&mut self.blocks);
+        slot.client.handle_connected(&mut self.kit, target, &mut slot.out);
+        slot.mark(session, &mut self.dirty);
+        slot.operations += 1;
+        self.ring.receive(descriptor, Token::new(session, 0), Shots::Many, Start::PollFirst);
+        self.timers.arm(session, slot.deadline);
+    }
+
+    /// The session was welcomed.
+    pub(super) fn handle_live(&mut self, session: u32, now: Nanos) {
+        self.slots[session as usize].life = Life::Live;
+        self.connects.in_flight -= 1;
+        self.tally.live += 1;
+        self.tally.last_live = now;
+    }
+
+    /// The session is over, whatever it was. Its connection is closed, and if it was not live yet
+    /// it may be tried again.
+    pub(super) fn handle_ending(&mut self, session: u32, now: Nanos, ending: &Ending) {
+        let slot = &mut self.slots[session as usize];
+        let retry = match slot.life {
+            Life::Live => {
+                self.tally.live -= 1;
+                if self.stage < Stage::Leaving {
+                    *self.tally.dropped.entry(ending.label()).or_default() += 1;
+                    self.script.handle_ended(session);
+                }
+                false
+            }
+            Life::Connecting | Life::Opening => {
+                self.connects.in_flight -= 1;
+                *self.tally.failures.entry(ending.label()).or_default() += 1;
+                let retry = ending.may_pass() && slot.attempt + 1 < ATTEMPTS_MAX;
+                self.tally.given_up += u32::from(!retry);
+                retry
+            }
+            Life::Waiting | Life::Ending { .. } | Life::Gone => return,
+        };
+        slot.life = Life::Ending { retry };
+        slot.out.clear();
+        slot.return_block(&mut self.blocks);
+        if let Some(descriptor) = slot.descriptor.take() {
+            let token = Token::new(session, 0);
+            self.ring.cancel_all(descriptor, token);
+            self.ring.close(descriptor, token);
+            slot.operations += 2;
+        }
+        self.settle(session, now);
+    }
+
+    /// Goes on once nothing of the connection is left in the ring.
+    pub(super) fn settle(&mut self, session: u32, now: Nanos) {
+        let slot = &mut self.slots[session as usize];
+        let Life::Ending { retry } = slot.life else { return };
+        if slot.operations > 0 {
+            return;
+        }
+        slot.client.reset();
+        (slot.is_sending, slot.is_dirty) = (false, false);
+        if !retry {
+            slot.life = Life::Gone;
+            return;
+        }
+        // From half to one and a half: sessions that failed together come back apart.
+        let spread = 0.5 + self.kit.rng.random::<f64>();
+        slot.deadline = now.plus((BACK_OFF * (1 << slot.attempt)).mul_f64(spread));
+        slot.attempt += 1;
+        slot.life = Life::Waiting;
+        self.timers.arm(session, slot.deadline);
+    }
+}
+
+/// `12 x connect: Connection refused; 1 x ...`, the most frequent first.
+pub(crate) fn reasons(counts: &std::collections::BTreeMap<String, u64>) -> String {
+    let mut counts: Vec<_> = counts.iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let parts: Vec<String> =
+        counts.iter().map(|(label, count)| format!("{count} x {label}")).collect();
+    parts.join("; ")
+}

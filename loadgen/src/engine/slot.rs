@@ -1,0 +1,124 @@
+//! What the engine keeps for each session.
+
+use bytes::BytesMut;
+use uring::{Descriptor, RingOptions};
+use wire::ClientBody;
+
+use super::DESCRIPTORS_SPARE;
+use super::blocks::Blocks;
+use crate::client::{Client, Kit};
+use crate::clock::Nanos;
+
+/// How far a session is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Life {
+    /// For its turn to connect, or for its next attempt.
+    Waiting,
+    /// TCP.
+    Connecting,
+    /// Handshake and Hello.
+    Opening,
+    /// Welcomed.
+    Live,
+    /// Over; operations of the ring are still to end.
+    Ending { retry: bool },
+    /// Over.
+    Gone,
+}
+
+/// One session with its connection.
+pub(super) struct Slot {
+    pub(super) client: Client,
+    pub(super) life: Life,
+    pub(super) descriptor: Option<Descriptor>,
+    /// What is to be sent next; without memory while there is nothing.
+    pub(super) out: BytesMut,
+    pub(super) is_sending: bool,
+    pub(super) is_dirty: bool,
+    /// Operations of the ring that have not ended.
+    pub(super) operations: u32,
+    pub(super) attempt: u32,
+    /// Of the next attempt, or of becoming live.
+    pub(super) deadline: Nanos,
+}
+
+impl Slot {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            life: Life::Waiting,
+            descriptor: None,
+            out: BytesMut::new(),
+            is_sending: false,
+            is_dirty: false,
+            operations: 0,
+            attempt: 0,
+            deadline: Nanos(0),
+        }
+    }
+
+    /// Memory to write into.
+    pub(super) fn take_block(&mut self, blocks: &mut Blocks) {
+        if self.out.capacity() == 0 {
+            self.out = blocks.take();
+        }
+    }
+
+    /// Gives memory back that was not written to.
+    pub(super) fn return_block(&mut self, blocks: &mut Blocks) {
+        if self.out.is_empty() {
+            blocks.give_back(std::mem::take(&mut self.out));
+        }
+    }
+
+    /// There may be something to send.
+    pub(super) fn mark(&mut self, session: u32, dirty: &mut Vec<u32>) {
+        if !self.is_dirty {
+            self.is_dirty = true;
+            dirty.push(session);
+        }
+    }
+}
+
+/// What a script may do with the sessions.
+pub(crate) struct Desk<'a> {
+    pub(super) slots: &'a mut [Slot],
+    pub(super) kit: &'a mut Kit,
+    pub(super) blocks: &'a mut Blocks,
+    pub(super) dirty: &'a mut Vec<u32>,
+}
+
+impl Desk<'_> {
+    /// Sends a frame; `false` if the session is not live.
+    pub(crate) fn send<'b>(
+        &mut self,
+        session: u32,
+        now: Nanos,
+        body: impl Into<ClientBody<'b>>,
+    ) -> bool {
+        let slot = &mut self.slots[session as usize];
+        if slot.life != Life::Live {
+            return false;
+        }
+        slot.take_block(self.blocks);
+        let is_sent = slot.client.send(self.kit, now, body, &mut slot.out);
+        slot.mark(session, self.dirty);
+        is_sent
+    }
+}
+
+/// The ring of a thread with this many sessions.
+pub(super) fn ring_options(sessions: u32, connects_max: u32, receives_much: bool) -> RingOptions {
+    // Idle sessions receive a heartbeat's answer now and then; a chat is bursts of deliveries.
+    let (buffers, buffer_bytes) = if receives_much { (4096, 2048) } else { (512, 2048) };
+    let flights_max = sessions + connects_max;
+    let cq_entries = (u32::from(buffers) + flights_max).next_power_of_two();
+    RingOptions {
+        sq_entries: 1024,
+        cq_entries: cq_entries.clamp(4096, 1 << 16),
+        descriptors_max: sessions + DESCRIPTORS_SPARE,
+        flights_max,
+        buffers,
+        buffer_bytes,
+    }
+}

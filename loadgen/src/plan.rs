@@ -1,0 +1,165 @@
+//! What a run is to be: the command line, checked; and who does which part of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::schedule::Arrivals;
+use crate::target::Target;
+
+/// Where the signing key is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum KeySource {
+    /// In a server's data directory.
+    Data(PathBuf),
+    /// In this file.
+    Key(PathBuf),
+}
+
+/// A checked command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) scenario: Scenario,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) key: KeySource,
+    pub(crate) threads: u32,
+    pub(crate) warmup: Duration,
+    pub(crate) duration: Duration,
+    pub(crate) first_user: u64,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) hdr: bool,
+    pub(crate) seed: Option<u64>,
+    /// As it was typed.
+    pub(crate) command: String,
+}
+
+/// What the sessions do.
+#[derive(Clone, Debug)]
+pub(crate) enum Scenario {
+    /// Pairs and groups talk.
+    Chat(ChatPlan),
+    /// So many sessions are open.
+    Idle {
+        /// How many.
+        sessions: u32,
+    },
+}
+
+/// The `chat` scenario.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct ChatPlan {
+    pub(crate) pairs: u32,
+    pub(crate) groups: u32,
+    pub(crate) group_size: u32,
+    pub(crate) rate: f64,
+    pub(crate) bytes: usize,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) unanswered_max: usize,
+}
+
+/// A thread's part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Share {
+    /// Sessions of the threads before it.
+    pub(crate) first: u32,
+    pub(crate) sessions: u32,
+    /// Pairs (0 in a scenario without).
+    pub(crate) pairs: u32,
+    /// Groups (0 in a scenario without).
+    pub(crate) groups: u32,
+}
+
+impl Scenario {
+    /// Its name on the command line.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Chat(_) => "chat",
+            Self::Idle { .. } => "idle",
+        }
+    }
+
+    /// Sessions in all.
+    pub(crate) fn sessions(&self) -> u64 {
+        match self {
+            Self::Chat(chat) => {
+                2 * u64::from(chat.pairs) + u64::from(chat.groups) * u64::from(chat.group_size)
+            }
+            Self::Idle { sessions } => u64::from(*sessions),
+        }
+    }
+
+    /// Sessions of the thread that has most of them.
+    pub(crate) fn largest_share(&self, threads: u32) -> u64 {
+        match self {
+            Self::Chat(chat) => {
+                let pairs = u64::from(chat.pairs.div_ceil(threads));
+                let groups = u64::from(chat.groups.div_ceil(threads));
+                2 * pairs + groups * u64::from(chat.group_size)
+            }
+            Self::Idle { sessions } => u64::from(sessions.div_ceil(threads)),
+        }
+    }
+
+    /// What each thread does. A channel's sessions stay together, so that one thread sees all
+    /// that happens in it.
+    pub(crate) fn shares(&self, threads: u32) -> Vec<Share> {
+        let mut first = 0;
+        let share = |index: u32| {
+            let part = |count: u32| part(count, threads, index);
+            let (sessions, pairs, groups) = match self {
+                Self::Chat(chat) => {
+                    let (pairs, groups) = (part(chat.pairs), part(chat.groups));
+                    (2 * pairs + groups * chat.group_size, pairs, groups)
+                }
+                Self::Idle { sessions } => (part(*sessions), 0, 0),
+            };
+            let share = Share { first, sessions, pairs, groups };
+            first += sessions;
+            share
+        };
+        (0..threads).map(share).collect()
+    }
+}
+
+/// How many of `count` the `index`th of `threads` gets: the first ones get one more.
+const fn part(count: u32, threads: u32, index: u32) -> u32 {
+    count / threads + if index < count % threads { 1 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(pairs: u32, groups: u32, group_size: u32) -> Scenario {
+        Scenario::Chat(ChatPlan {
+            pairs,
+            groups,
+            group_size,
+            rate: 1.0,
+            bytes: 64,
+            arrivals: Arrivals::Uniform,
+            unanswered_max: 1,
+        })
+    }
+
+    #[test]
+    fn shares_are_all_there_is_follow_each_other_and_are_bounded_by_the_largest() {
+        let rows = [
+            (Scenario::Idle { sessions: 10 }, 3),
+            (Scenario::Idle { sessions: 2 }, 4),
+            (chat(7, 0, 9), 2),
+            (chat(7, 5, 9), 3),
+            (chat(0, 1, 500), 2),
+        ];
+        for (scenario, threads) in rows {
+            let shares = scenario.shares(threads);
+            assert_eq!(shares.len(), threads as usize);
+            let mut next = 0;
+            for share in &shares {
+                assert_eq!(share.first, next, "{scenario:?}");
+                assert!(u64::from(share.sessions) <= scenario.largest_share(threads));
+                next += share.sessions;
+            }
+            assert_eq!(u64::from(next), scenario.sessions(), "{scenario:?}");
+        }
+    }
+}

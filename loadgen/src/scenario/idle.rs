@@ -1,0 +1,47 @@
+//! Sessions that are open and say nothing but heartbeats.
+
+use anyhow::Result;
+
+use super::{Progress, Script, Traffic, Window};
+use crate::client::News;
+use crate::clock::Nanos;
+use crate::engine::Desk;
+
+/// The script of `idle`: the engine does it all.
+#[derive(Debug, Default)]
+pub(crate) struct Idle;
+
+impl Script for Idle {
+    const NEEDS_ALL: bool = false;
+    const RECEIVES_MUCH: bool = false;
+
+    fn handle_news(&mut self, _session: u32, _news: &News<'_>, _now: Nanos) {}
+
+    fn handle_ended(&mut self, _session: u32) {}
+
+    fn prepare(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn preparing(&self) -> String {
+        String::new()
+    }
+
+    fn begin(&mut self, _window: Window) {}
+
+    fn send_due(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Nanos {
+        Nanos::NEVER
+    }
+
+    fn is_owed(&self) -> bool {
+        false
+    }
+
+    fn progress(&mut self, _now: Nanos) -> Progress {
+        Progress::default()
+    }
+
+    fn finish(self) -> Option<Traffic> {
+        None
+    }
+}

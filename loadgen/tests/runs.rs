@@ -1,0 +1,134 @@
+//! Whole runs of the program against a scripted peer: exit codes, what is printed, and that every
+//! broken promise is found.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not see as such")]
+
+mod peer;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output};
+
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use peer::Fault;
+
+/// Runs `loadgen run ...` and gives back what it said and its JSON. `None` where the environment
+/// permits to go without a ring.
+fn run(address: SocketAddr, flags: &str) -> Option<(Output, serde_json::Value)> {
+    if let Err(error) = uring::probe() {
+        let permitted = std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|v| v == "1");
+        assert!(permitted, "{error}\n(MOORING_ALLOW_NO_URING=1 skips the tests of the ring)");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("keys")).unwrap();
+    let pem = SigningKey::from_bytes(&[5; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
+    std::fs::write(dir.path().join("keys/first.pem"), pem.as_bytes()).unwrap();
+    let json = dir.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .arg("run")
+        .args(flags.split_whitespace())
+        .args(["--url", &format!("ws://{address}"), "--data"])
+        .arg(dir.path())
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .unwrap();
+    let report = std::fs::read(&json).unwrap_or_default();
+    Some((output, serde_json::from_slice(&report).unwrap_or_default()))
+}
+
+fn said(output: &Output) -> String {
+    let (out, errors) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(errors)
+}
+
+const CHAT: &str = "chat --pairs 6 --groups 2 --group-size 5 --rate 400 --threads 2 \
+                    --warmup 100ms --duration 500ms";
+
+#[test]
+fn a_peer_that_keeps_its_promises_is_found_to_keep_them() {
+    for arrivals in ["uniform", "poisson"] {
+        let address = peer::start(Fault::None);
+        let Some((output, report)) = run(address, &format!("{CHAT} --arrivals {arrivals}")) else {
+            return;
+        };
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(report["verdict"], "fine");
+        assert_eq!(report["sessions"]["held"], 22);
+        let count = |path: &str| report.pointer(path).unwrap().as_u64().unwrap();
+        let posted = count("/posted/count");
+        assert_eq!(posted, count("/sent/count"));
+        if arrivals == "uniform" {
+            // Half a second of 400 a second, less or more what the random phases put beside it.
+            assert!(posted.abs_diff(200) <= 22, "{posted}");
+        }
+        // One receiver in a pair, four in a group: in proportion to who sends.
+        assert!(count("/delivered/count") > posted, "{posted}");
+        assert_eq!(count("/ack_ms/count"), posted);
+        assert_eq!(count("/deliver_ms/count"), count("/delivered/count"));
+    }
+}
+
+#[test]
+fn each_broken_promise_is_found_by_its_name_and_ends_with_its_code() {
+    let rows = [
+        (Fault::Lose, "lost", 1),
+        (Fault::Duplicate, "duplicated", 1),
+        (Fault::Swap, "reordered", 1),
+        (Fault::Alter, "altered", 1),
+        (Fault::SkipSeq, "gaps", 1),
+    ];
+    for (fault, finding, code) in rows {
+        let Some((output, report)) = run(peer::start(fault), CHAT) else { return };
+        assert_eq!(output.status.code(), Some(code), "{fault:?}: {}", said(&output));
+        let found = report["oracle"][finding].as_u64().unwrap();
+        assert!(found > 0, "{fault:?}: {report:#}");
+        assert_eq!(report["verdict"], "broken", "{fault:?}");
+    }
+}
+
+#[test]
+fn lost_sessions_and_missing_answers_fail_the_run_without_a_finding_of_the_oracle() {
+    for (fault, expected) in
+        [(Fault::CloseSender, "live sessions ended"), (Fault::NoAnswer, "never answered")]
+    {
+        let Some((output, report)) = run(peer::start(fault), CHAT) else { return };
+        let text = said(&output);
+        assert!(text.contains(expected), "{fault:?}: {text}");
+        assert_eq!(output.status.code(), Some(3), "{fault:?}: {text}");
+        assert_eq!(report["verdict"], "failed", "{fault:?}");
+    }
+}
+
+#[test]
+fn idle_sessions_are_held_and_told_in_one_line() {
+    let address = peer::start(Fault::None);
+    let flags = "idle --sessions 50 --threads 2 --warmup 0s --duration 400ms";
+    let Some((output, report)) = run(address, flags) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.lines().any(|line| line == "held 50"), "{out}");
+    assert_eq!(report["sessions"]["held"], 50);
+    assert!(report.get("posted").is_none());
+}
+
+#[test]
+fn nobody_there_is_told_with_the_reason() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let Some((output, _)) = run(address, "idle --sessions 2 --duration 1s") else { return };
+    assert_eq!(output.status.code(), Some(3));
+    let text = said(&output);
+    assert!(text.contains("cannot be opened") && text.contains("Connection refused"), "{text}");
+}
+
+#[test]
+fn a_wrong_command_line_has_a_code_of_its_own() {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let Some((output, _)) = run(address, "chat --pairs 1 --size 5") else { return };
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--size 5: it must be from 32"), "{}", said(&output));
+}
