@@ -32,7 +32,7 @@ impl Pressure {
             (load.level_0_files, SLOWDOWN[0] / 2, SLOWDOWN[0] * 3 / 4),
             (load.pending_compaction_bytes, SLOWDOWN[1] / 2, SLOWDOWN[1] * 3 / 4),
             // One waiting is the ordinary flush; all but the active one waiting stops RocksDB.
-            (load.immutable_memtables, 2, MEMTABLES_MAX.unsigned_abs().into()),
+            (load.immutable_memtables, 2, MEMTABLES_MAX.unsigned_abs() as u64 - 1),
             (load.write_stalled.into(), 1, 1),
         ];
         let of = |(value, slow, stop)| match value {
