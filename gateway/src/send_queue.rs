@@ -73,7 +73,7 @@ impl SendQueue {
         })
     }
 
-    /// Queues `bytes` bytes that `write` appends: a control frame, or what is not a frame.
+    /// Queues what `write` appends, at most `bytes` bytes: a control frame, or what is no frame.
     ///
     /// # Errors
     /// As [`Self::push`].
@@ -85,15 +85,21 @@ impl SendQueue {
         write: impl FnOnce(&mut BytesMut),
     ) -> Result<(), QueueFull> {
         self.check_room(bytes, bytes_max)?;
-        if bytes > pool.block_bytes() {
+        let written = if bytes > pool.block_bytes() {
             self.seal();
             let mut own = BytesMut::with_capacity(bytes);
             write(&mut own);
+            let written = own.len();
             self.sealed.push_back(own.freeze());
+            written
         } else {
-            write(self.block_for(pool, bytes)?);
-        }
-        self.bytes += bytes;
+            let block = self.block_for(pool, bytes)?;
+            let before = block.len();
+            write(block);
+            block.len() - before
+        };
+        debug_assert!(written <= bytes, "no more than was announced");
+        self.bytes += written;
         Ok(())
     }
 
