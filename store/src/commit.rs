@@ -38,9 +38,9 @@ use crate::error::EngineError;
 use crate::options::SyncMode;
 use crate::space::Space;
 
-/// Attempts to write a held group again after its space came back. RocksDB resumes by itself, in
-/// the background; ten seconds of attempts without success mean that it will not.
-const HELD_ATTEMPTS_MAX: u32 = 40;
+/// Attempts to write a held group again after its space came back. RocksDB resumes by itself,
+/// looking every five seconds; thirty seconds without success mean that it will not.
+const HELD_ATTEMPTS_MAX: u32 = 120;
 
 /// What became of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

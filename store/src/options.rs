@@ -37,7 +37,8 @@ pub struct Options {
     /// Reads asked and not yet taken back, of all cores; at the bound `try_read` returns the read.
     pub reads_in_flight_max: usize,
     /// Free bytes of the file system below which the store is `Full`: nothing more is written,
-    /// reading goes on. Leaves room for what memtables still have to flush and for compaction.
+    /// reading goes on. Leaves room for what memtables still have to flush and for compaction; at
+    /// least `memtable_bytes`, without which RocksDB does not resume after a full disk.
     pub disk_free_bytes_min: u64,
     /// Bytes of one memtable of messages or inboxes (up to four each, the other tables an eighth).
     pub memtable_bytes: usize,
@@ -86,6 +87,11 @@ impl Options {
             (self.readers > 0, "readers", "is 0: nothing could be read; the default is 2"),
             (self.reads_in_flight_max > 0, "reads_in_flight_max", "is 0; try 1024"),
             (self.memtable_bytes >= 1 << 20, "memtable_bytes", "is below 1 MiB; try 32 MiB"),
+            (
+                self.disk_free_bytes_min >= self.memtable_bytes as u64,
+                "disk_free_bytes_min",
+                "is below memtable_bytes: a full memtable could not be flushed; raise it",
+            ),
             (self.open_files_max >= 64, "open_files_max", "is below 64; try 512"),
             (self.background_jobs >= 2, "background_jobs", "is below 2; the default is 2"),
             (

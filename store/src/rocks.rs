@@ -35,8 +35,15 @@ impl Rocks {
         let tables = Table::ALL.map(|table| {
             ColumnFamilyDescriptor::new(table.name(), rocks_options::table(table, options, &cache))
         });
+        // RocksDB always has this one. With its own options its memtable of 64 MiB would count: so
+        // much space would have to be free before RocksDB resumes after a full disk.
+        let unused = ColumnFamilyDescriptor::new(
+            rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
+            rocks_options::table(Table::Meta, options, &cache),
+        );
         let database = rocks_options::database(must_exist, options);
-        let db = DB::open_cf_descriptors(&database, path, tables).map_err(engine_error)?;
+        let db = DB::open_cf_descriptors(&database, path, tables.into_iter().chain([unused]))
+            .map_err(engine_error)?;
         let (mut synced, mut unsynced) = (WriteOptions::default(), WriteOptions::default());
         synced.set_sync(true);
         unsynced.set_sync(false);

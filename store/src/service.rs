@@ -202,7 +202,6 @@ impl Service {
     ///
     /// # Errors
     /// Gives the question back if too many are in flight, or the store is stopping.
-    #[expect(clippy::result_large_err, reason = "the question is moved either way")]
     pub fn try_read(&self, core: CoreId, ticket: u64, read: Read) -> Result<(), Read> {
         if self.shared.is_stopping() || !self.reads_in_flight.try_add(1) {
             return Err(read);
@@ -255,6 +254,7 @@ impl Service {
 
     /// Stops: nothing more is taken, what was submitted is committed and synced, what was asked is
     /// answered; both can still be polled. Waits for that. A second call does nothing.
+    /// To be called when no core submits or asks any more.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -37,6 +37,7 @@ struct Turn {
     group: Vec<Batch>,
     out: Vec<Through>,
     pressure_at: Option<Duration>,
+    was_holding: bool,
 }
 
 impl<E: Engine> Writer<E> {
@@ -103,6 +104,11 @@ impl<E: Engine> Writer<E> {
 
     /// Tells the cores how it stands, before they are woken.
     fn publish(&self, now: Duration, turn: &mut Turn) {
+        let holding = self.committer.is_holding();
+        if holding && !turn.was_holding {
+            self.shared.metrics.held_groups.add(1);
+        }
+        turn.was_holding = holding;
         let full = self.committer.is_full();
         if full != self.shared.signals.is_full() {
             if full {

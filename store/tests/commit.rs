@@ -1,5 +1,7 @@
 //! Outcomes of batches: durable, accepted, full; and what a term is for.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{direct, last_of, text};
@@ -136,7 +138,7 @@ fn a_held_write_that_never_succeeds_is_fatal() {
     let mut bench = Bench::new(SyncMode::Always);
     bench.engine.set_fault(Fault::Full);
     bench.commit(vec![batch(0, 1, FIRST, 1)]);
-    let fatal = (0..100).find_map(|_| {
+    let fatal = (0..200).find_map(|_| {
         bench.now += QUARTER;
         bench.committer.poll(bench.now, &mut Vec::new()).err()
     });

@@ -1,6 +1,8 @@
 //! A crash at any moment loses nothing that was acknowledged and leaves every inbox gapless and
 //! complete.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::Step::{self, Add, Commit, Create, FanOut, Fold, Post, Remove, Trim};
@@ -174,7 +176,8 @@ fn rocksdb_recovers_the_same_after_every_commit() {
 fn holes_and_damage_that_recovery_meets_are_named() {
     let message = MessageKey { channel: group(10), seq: Seq::new(2) }.key();
     let journal = JournalKey { core: CoreId(0), number: BatchNumber::new(1) }.key();
-    let rows: [(&str, Box<dyn Fn(&Memory)>, &str); 5] = [
+    type Damage<'a> = Box<dyn Fn(&Memory) + 'a>;
+    let rows: [(&str, Damage<'_>, &str); 5] = [
         (
             "a message lost",
             Box::new(|engine| engine.lose(Table::Messages, message.as_ref())),
@@ -183,7 +186,7 @@ fn holes_and_damage_that_recovery_meets_are_named() {
         (
             "a message damaged",
             Box::new(|engine| engine.corrupt(Table::Messages, message.as_ref(), &[1, 2])),
-            "table messages, key 0000000000000000000000000000000a0000000000000002: the record is cut short",
+            "key 0000000000000000000000000000000a0000000000000002: the record is cut short",
         ),
         (
             "a journal record of the future",

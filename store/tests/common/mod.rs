@@ -2,6 +2,7 @@
 //! channels and users each live on one; fan-outs, folds and trims happen when a test says so.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
