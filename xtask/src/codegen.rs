@@ -36,7 +36,7 @@ enum Shape {
     Folder,
 }
 
-const LANGUAGES: [Language; 3] = [
+const LANGUAGES: [Language; 4] = [
     Language {
         flags: &["--rust"],
         target: "wire/src/generated.rs",
@@ -54,6 +54,12 @@ const LANGUAGES: [Language; 3] = [
         target: "docs/examples/python/generated/frame_generated.py",
         shape: Shape::File("frame_generated.py"),
         wanted_with: "docs/examples/python",
+    },
+    Language {
+        flags: &["--ts", "--gen-object-api"],
+        target: "docs/examples/typescript/src/generated",
+        shape: Shape::Folder,
+        wanted_with: "docs/examples/typescript",
     },
 ];
 

@@ -16,6 +16,7 @@ mod run;
 mod steps;
 mod test;
 mod tidy;
+mod typescript;
 mod workspace;
 
 use std::process::ExitCode;

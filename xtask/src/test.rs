@@ -6,9 +6,10 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::environment::{self, Environment, cache_dir};
-use crate::prerequisites::{self, Node};
+use crate::prerequisites;
 use crate::python::Venv;
 use crate::steps::Steps;
+use crate::typescript::{self, Prepared};
 use crate::{codegen, console};
 
 /// What `test` is asked for.
@@ -105,14 +106,12 @@ fn clients(environment: &Environment) -> Result<Vec<(&'static str, String)>> {
     if let Some(venv) = Venv::for_examples(environment.root(), &cache_dir()?)? {
         variables.push(("MOORING_PYTHON", venv.program("python").display().to_string()));
     }
-    match Node::find() {
-        Node::Plain => variables.push(("MOORING_NODE", "node".to_owned())),
-        Node::WithFlag => {
-            variables.push(("MOORING_NODE", "node --experimental-websocket".to_owned()));
+    match typescript::prepare(environment.root())? {
+        Prepared::Runs(node) => variables.push(("MOORING_NODE", node.to_owned())),
+        Prepared::Cannot(why) => {
+            console::warn(&format!("the TypeScript example is not tested: {why}"));
         }
-        Node::Unfit(why) => console::warn(&format!(
-            "the TypeScript example is not tested: {why}. It needs Node.js 20 or later"
-        )),
+        Prepared::Absent => {}
     }
     Ok(variables)
 }

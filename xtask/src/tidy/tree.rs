@@ -7,15 +7,17 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Folders that hold nothing of ours, by name, wherever they are.
-const FOREIGN: [&str; 6] = [".git", "target", "data", "dist", "node_modules", "__pycache__"];
+const FOREIGN: [&str; 7] =
+    [".git", ".venv", "target", "data", "dist", "node_modules", "__pycache__"];
 
 /// Files that hold nothing that a person has written.
-const GENERATED: [&str; 5] = [
+const GENERATED: [&str; 6] = [
     "Cargo.lock",
     "wire/src/generated.rs",
     "web/sdk/src/generated/",
     "docs/examples/python/generated/",
     "docs/examples/typescript/package-lock.json",
+    "docs/examples/typescript/src/generated/",
 ];
 
 /// Endings of text files. Others (images, archives) are only known to exist.
