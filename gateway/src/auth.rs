@@ -66,7 +66,7 @@ pub enum AuthError {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("cannot use {path}: {source}; it must be readable and writable for this user")]
     Io {
         /// Which.
         path: PathBuf,

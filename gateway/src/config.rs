@@ -245,7 +245,7 @@ impl Default for LogConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; the configuration is a readable file of UTF-8 text")]
     Read {
         /// The file.
         path: PathBuf,

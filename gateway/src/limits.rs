@@ -127,6 +127,10 @@ impl Limits {
         range("timeouts.hello_seconds", hello, (1..=300).contains(&hello), "must be 1 to 300")?;
         let close = timeouts.close_seconds;
         range("timeouts.close_seconds", close, (1..=60).contains(&close), "must be 1 to 60")?;
+        let drain = server.drain_seconds;
+        range("server.drain_seconds", drain, drain <= 3600, "must be 0 to 3600")?;
+        let holds = !server.data.as_os_str().is_empty();
+        range("server.data", "\"\"", holds, "must name a directory")?;
         let queue = limits.send_queue_bytes_max;
         let problem = "must be at least 524288: a page and the frames after it must fit";
         range("limits.send_queue_bytes_max", queue, queue >= 2 * PAGE_BYTES_MAX, problem)?;
@@ -238,7 +242,8 @@ fn ring(config: &Config) -> Result<RingOptions, ConfigError> {
 
 fn send_blocks(config: &Config) -> Result<(usize, usize), ConfigError> {
     let io = &config.io;
-    range("io.send_blocks", io.send_blocks, io.send_blocks >= 64, "must be at least 64")?;
+    let holds = (64..=1 << 20).contains(&io.send_blocks);
+    range("io.send_blocks", io.send_blocks, holds, "must be 64 to 1048576")?;
     let bytes = io.send_block_bytes;
     let holds = (1024..=65_536).contains(&bytes);
     range("io.send_block_bytes", bytes, holds, "must be 1024 to 65536")?;
@@ -252,6 +257,14 @@ fn store(config: &Config, cores: u16) -> Result<store::Options, ConfigError> {
     let interval = store.sync_interval_ms;
     let holds = (1..=60_000).contains(&interval);
     range("store.sync_interval_ms", interval, holds, "must be 1 to 60000")?;
+    let memtable = store.memtable_bytes;
+    let holds = (1 << 20..=1 << 30).contains(&memtable);
+    range("store.memtable_bytes", memtable, holds, "must be 1048576 to 1073741824")?;
+    let readers = store.readers;
+    range("store.readers", readers, (1..=64).contains(&readers), "must be 1 to 64")?;
+    let free = store.disk_free_bytes_min;
+    let problem = "must be at least store.memtable_bytes: a full one is still to be written";
+    range("store.disk_free_bytes_min", free, free >= memtable as u64, problem)?;
     Ok(store::Options {
         shards,
         sync: match store.sync {
@@ -307,6 +320,12 @@ mod tests {
             ("[timeouts]\nheartbeat_seconds = 0", "timeouts.heartbeat_seconds"),
             ("[store]\nsync = 'never'", "unknown variant `never`"),
             ("[store]\nsync_interval_ms = 0", "store.sync_interval_ms"),
+            ("[store]\nmemtable_bytes = 0", "store.memtable_bytes"),
+            ("[store]\nreaders = 0", "store.readers"),
+            ("[store]\ndisk_free_bytes_min = 0", "store.disk_free_bytes_min"),
+            ("[server]\ndata = ''", "server.data"),
+            ("[server]\ndrain_seconds = 3601", "server.drain_seconds"),
+            ("[io]\nsend_blocks = 9223372036854775807", "io.send_blocks"),
             ("[io]\nreceive_buffers = 1000", "io.receive_buffers"),
             ("[log]\nformat = 'xml'", "unknown variant `xml`"),
             ("server = 3", "invalid type"),

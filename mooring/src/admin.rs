@@ -1,7 +1,8 @@
 //! The admin port: `/metrics`, `/healthz`, `/readyz`. On a thread of its own, so that a scrape
 //! never waits for a core, nor a core for a scrape.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use gateway::metrics::{Metrics, expose};
-use gateway::server::Drainer;
+use gateway::server::{Drainer, StartError};
+use rustix::io::Errno;
 
 #[derive(Clone)]
 struct Admin {
@@ -19,14 +21,21 @@ struct Admin {
     drainer: Drainer,
 }
 
+/// Listens: before the gateway starts, so that a busy port is found before anybody connects.
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let failed = |error: io::Error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        StartError::Listen { address, errno }
+    };
+    TcpListener::bind(address).map_err(failed).context("server.admin")
+}
+
 /// Starts to serve; tells where.
 pub(crate) fn start(
-    address: SocketAddr,
+    listener: TcpListener,
     metrics: Arc<Metrics>,
     drainer: Drainer,
 ) -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(address)
-        .with_context(|| format!("server.admin: cannot listen on {address}"))?;
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

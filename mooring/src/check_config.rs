@@ -7,6 +7,8 @@ use anyhow::Result;
 use gateway::config::Config;
 use gateway::limits::Limits;
 
+use crate::serve::log_filter;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file
@@ -14,7 +16,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let limits = Limits::new(&Config::read(&args.file)?)?;
+    let config = Config::read(&args.file)?;
+    let limits = Limits::new(&config)?;
+    log_filter(&config.log)?;
     let listen: Vec<String> = limits.listen.iter().map(ToString::to_string).collect();
     writeln!(
         std::io::stdout(),

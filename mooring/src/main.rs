@@ -63,5 +63,18 @@ fn report(error: &anyhow::Error) {
     use std::io::IsTerminal;
     let is_terminal = std::io::stderr().is_terminal();
     let (red, plain) = if is_terminal { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
-    eprintln!("{red}mooring:{plain} {error:#}");
+    eprintln!("{red}mooring:{plain} {}", told(error));
+}
+
+/// The error with its causes, without those that the text before them has told already.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let cause = cause.trim_end();
+        if !text.contains(cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(cause);
+        }
+    }
+    text
 }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use gateway::config::{Config, LogConfig, LogFormat};
+use gateway::config::{Config, ConfigError, LogConfig, LogFormat};
 use gateway::limits::Limits;
 use gateway::server::{Drainer, Gateway};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
@@ -62,14 +63,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let config = args.config()?;
     let limits = Limits::new(&config)?;
     start_logging(&config.log)?;
+    raise_open_files();
     // Before any thread exists, so that all of them leave the signals to the one that waits.
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot wait for signals")?;
-    let (admin_address, data) = (limits.admin, limits.data.clone());
+    let (admin, data) = (admin::listen(limits.admin)?, limits.data.clone());
     let gateway =
         Gateway::start(limits).with_context(|| format!("cannot start on {}", data.display()))?;
     tracing::info!(recovery = ?gateway.recovery(), "recovered");
     let drainer = gateway.drainer();
-    let admin = admin::start(admin_address, gateway.metrics(), drainer.clone())?;
+    let admin = admin::start(admin, gateway.metrics(), drainer.clone())?;
     announce(gateway.addresses(), admin)?;
     wait_for_signals(signals, drainer)?;
     gateway.wait().context("the ring failed")?;
@@ -101,9 +103,28 @@ fn wait_for_signals(mut signals: Signals, drainer: Drainer) -> Result<()> {
     Ok(())
 }
 
+/// The soft limit of open files is made for programs that use `select`; the hard one is meant.
+/// Where even that is too low for the rings' tables, they say so.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// What is logged.
+pub(crate) fn log_filter(config: &LogConfig) -> Result<EnvFilter, ConfigError> {
+    EnvFilter::try_new(&config.level).map_err(|_| ConfigError::Range {
+        key: "log.level",
+        value: format!("{:?}", config.level),
+        problem: "must be error, warn, info, debug or trace, or directives such as \
+                  \"info,gateway=debug\"",
+    })
+}
+
 fn start_logging(config: &LogConfig) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.level)
-        .with_context(|| format!("log.level = {:?}", config.level))?;
+    let filter = log_filter(config)?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
