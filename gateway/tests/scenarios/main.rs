@@ -1,0 +1,9 @@
+//! What a session may rely on, as transcripts: see `sim::script` for how they are written.
+
+#[path = "../sim/mod.rs"]
+mod sim;
+
+mod ending;
+mod groups;
+mod posting;
+mod resuming;

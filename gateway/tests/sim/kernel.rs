@@ -1,0 +1,252 @@
+//! The kernel as a core sees it: direct descriptors, receives once or many, one send in flight,
+//! passing a descriptor to another core's table, and closing. Each core has a table; a socket may
+//! stand in two while it is passed.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use gateway::event::Effect;
+use router::sessions::ConnId;
+
+/// Bytes that the peer's socket buffers take while nobody reads.
+const SOCKET_BYTES: usize = 64 * 1024;
+
+/// Both directions of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Socket {
+    /// Sent by the client and not received.
+    pub(crate) to_core: Vec<u8>,
+    /// Sent by the core and not read.
+    pub(crate) to_client: Vec<u8>,
+    /// The client will send no more and reads no more.
+    pub(crate) client_ended: bool,
+    /// No descriptor is left on the gateway's side.
+    pub(crate) core_ended: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Receive {
+    Idle,
+    Once,
+    Many,
+}
+
+/// A descriptor.
+#[derive(Debug)]
+struct Place {
+    socket: usize,
+    /// Known from the first effect on.
+    conn: Option<ConnId>,
+    receive: Receive,
+    /// In flight, and how much of it the socket has taken.
+    sending: Option<(Bytes, usize)>,
+}
+
+/// A completion that waits to be taken.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Sent { conn: ConnId, bytes: Bytes, complete: bool },
+    Stopped { conn: ConnId },
+    Passed { conn: ConnId, slot: Option<u32> },
+}
+
+/// What a receive gave.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Bytes { conn: ConnId, bytes: Vec<u8>, armed: bool },
+    End { conn: ConnId },
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    places: Vec<Option<Place>>,
+    done: VecDeque<Done>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) sockets: Vec<Socket>,
+    tables: Vec<Table>,
+    places_max: usize,
+}
+
+impl Kernel {
+    /// Tables of `places_max` descriptors for `cores` cores.
+    pub(crate) fn new(cores: u16, places_max: usize) -> Self {
+        let tables = (0..cores).map(|_| Table::default()).collect();
+        Self { sockets: Vec::new(), tables, places_max }
+    }
+
+    /// Bounds the tables from now on.
+    pub(crate) const fn set_places_max(&mut self, places_max: usize) {
+        self.places_max = places_max;
+    }
+
+    /// A new connection on which nothing was sent.
+    pub(crate) fn connect(&mut self) -> usize {
+        self.sockets.push(Socket::default());
+        self.sockets.len() - 1
+    }
+
+    /// Puts a connection into a core's table; `None` if that is full.
+    pub(crate) fn place(&mut self, core: usize, socket: usize) -> Option<u32> {
+        let places = &mut self.tables[core].places;
+        let free = places.iter().position(Option::is_none).unwrap_or(places.len());
+        if free >= self.places_max {
+            return None;
+        }
+        let place = Place { socket, conn: None, receive: Receive::Idle, sending: None };
+        if free == places.len() {
+            places.push(Some(place));
+        } else {
+            places[free] = Some(place);
+        }
+        Some(u32::try_from(free).expect("tables are small"))
+    }
+
+    /// Does what a core wants of its connections.
+    pub(crate) fn apply(&mut self, core: usize, effect: Effect) {
+        match effect {
+            Effect::ReceiveOnce(conn) => self.arm(core, conn, Receive::Once),
+            Effect::ReceiveMany(conn) => self.arm(core, conn, Receive::Many),
+            Effect::StopReceiving(conn) => {
+                // Of one that has just ended by itself there is nothing to stop.
+                if std::mem::replace(&mut self.of(core, conn).receive, Receive::Idle)
+                    != Receive::Idle
+                {
+                    self.tables[core].done.push_back(Done::Stopped { conn });
+                }
+            }
+            Effect::Send(conn, bytes) => {
+                assert!(!bytes.is_empty(), "nothing to send");
+                let before = self.of(core, conn).sending.replace((bytes, 0));
+                assert!(before.is_none(), "{conn:?}: one send is in flight at a time");
+            }
+            Effect::Pass(conn, target) => {
+                let place = self.of(core, conn);
+                let quiet = place.receive == Receive::Idle && place.sending.is_none();
+                assert!(quiet, "{conn:?}: nothing is in flight on what is passed");
+                let socket = place.socket;
+                let slot = self.place(usize::from(target.0), socket);
+                self.tables[core].done.push_back(Done::Passed { conn, slot });
+            }
+            Effect::Close(conn) => self.close(core, conn),
+            other => panic!("not the kernel's: {other:?}"),
+        }
+    }
+
+    fn arm(&mut self, core: usize, conn: ConnId, receive: Receive) {
+        let place = self.of(core, conn);
+        assert_eq!(place.receive, Receive::Idle, "{conn:?}: one receive is armed at a time");
+        place.receive = receive;
+    }
+
+    /// The descriptor that a connection has, which learns its name here.
+    fn of(&mut self, core: usize, conn: ConnId) -> &mut Place {
+        let place = self.tables[core].places.get_mut(conn.slot as usize);
+        let place = place.and_then(Option::as_mut).expect("an effect on an open descriptor");
+        assert_eq!(*place.conn.get_or_insert(conn), conn, "the descriptor is another's");
+        place
+    }
+
+    fn close(&mut self, core: usize, conn: ConnId) {
+        let Place { socket, receive, sending, .. } = {
+            self.of(core, conn);
+            self.tables[core].places[conn.slot as usize].take().expect("just looked at")
+        };
+        let done = &mut self.tables[core].done;
+        if receive != Receive::Idle {
+            done.push_back(Done::Stopped { conn });
+        }
+        if let Some((bytes, _)) = sending {
+            done.push_back(Done::Sent { conn, bytes, complete: false });
+        }
+        let elsewhere = self.tables.iter().flat_map(|table| table.places.iter().flatten());
+        if !elsewhere.into_iter().any(|place| place.socket == socket) {
+            self.sockets[socket].core_ended = true;
+        }
+    }
+
+    /// Whether a core has a completion to take.
+    pub(crate) fn has_done(&self, core: usize) -> bool {
+        !self.tables[core].done.is_empty()
+    }
+
+    /// The next completion of a core.
+    pub(crate) fn next_done(&mut self, core: usize) -> Option<Done> {
+        self.tables[core].done.pop_front()
+    }
+
+    /// The descriptors of a core on which something can be received.
+    pub(crate) fn receivable(&self, core: usize) -> impl Iterator<Item = u32> + '_ {
+        self.slots(core, |place| {
+            let socket = &self.sockets[place.socket];
+            let waits = !socket.to_core.is_empty() || socket.client_ended;
+            place.receive != Receive::Idle && waits
+        })
+    }
+
+    /// The descriptors of a core on which a send can go on.
+    pub(crate) fn sendable(&self, core: usize) -> impl Iterator<Item = u32> + '_ {
+        self.slots(core, |place| {
+            let socket = &self.sockets[place.socket];
+            let moves = socket.to_client.len() < SOCKET_BYTES || socket.client_ended;
+            place.sending.is_some() && moves
+        })
+    }
+
+    fn slots(&self, core: usize, want: impl Fn(&Place) -> bool) -> impl Iterator<Item = u32> {
+        let places = (0..).zip(&self.tables[core].places);
+        places.filter_map(move |(slot, place)| place.as_ref().filter(|p| want(p)).map(|_| slot))
+    }
+
+    /// How many bytes wait to be received on a descriptor.
+    pub(crate) fn received_bytes(&self, core: usize, slot: u32) -> usize {
+        let place = self.tables[core].places[slot as usize].as_ref().expect("an open descriptor");
+        self.sockets[place.socket].to_core.len()
+    }
+
+    /// Completes a receive with up to `bytes` bytes, or the end.
+    pub(crate) fn receive(&mut self, core: usize, slot: u32, bytes: usize) -> Received {
+        let place = self.tables[core].places[slot as usize].as_mut().expect("an open descriptor");
+        let conn = place.conn.expect("named when its receive was armed");
+        let socket = &mut self.sockets[place.socket];
+        if socket.to_core.is_empty() {
+            assert!(socket.client_ended, "something can be received");
+            place.receive = Receive::Idle;
+            return Received::End { conn };
+        }
+        let bytes: Vec<u8> = socket.to_core.drain(..bytes.min(socket.to_core.len())).collect();
+        if place.receive == Receive::Once {
+            place.receive = Receive::Idle;
+        }
+        Received::Bytes { conn, bytes, armed: place.receive == Receive::Many }
+    }
+
+    /// Goes on with a send by up to `bytes` bytes.
+    pub(crate) fn send(&mut self, core: usize, slot: u32, bytes: usize) {
+        let table = &mut self.tables[core];
+        let place = table.places[slot as usize].as_mut().expect("an open descriptor");
+        let conn = place.conn.expect("named when it was sent to");
+        let (sending, sent) = place.sending.as_mut().expect("a send is in flight");
+        let socket = &mut self.sockets[place.socket];
+        let complete = !socket.client_ended;
+        if complete {
+            let room = SOCKET_BYTES.saturating_sub(socket.to_client.len());
+            let moved = bytes.min(room).min(sending.len() - *sent);
+            socket.to_client.extend_from_slice(&sending[*sent..*sent + moved]);
+            *sent += moved;
+            if *sent < sending.len() {
+                return;
+            }
+        }
+        let (bytes, _) = place.sending.take().expect("just looked at");
+        table.done.push_back(Done::Sent { conn, bytes, complete });
+    }
+
+    /// How many descriptors are open, of all cores.
+    pub(crate) fn open_places(&self) -> usize {
+        self.tables.iter().map(|table| table.places.iter().flatten().count()).sum()
+    }
+}
