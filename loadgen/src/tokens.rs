@@ -27,12 +27,12 @@ pub(crate) const DEVICE: DeviceId = DeviceId(1);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
     /// A file or folder cannot be read.
-    #[error("{path}: {source}; --data is the server's data directory, --key one of its keys/*.pem")]
+    #[error("{path}: {why}; --data is the server's data directory, --key one of its keys/*.pem")]
     Io {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The data directory has no key.
     #[error("{path} holds no *.pem: start the server once with this data directory, or use --key")]
@@ -70,7 +70,7 @@ impl Minter {
     /// There is none, or it is not one.
     pub(crate) fn of_data(data: &Path, now_seconds: u64) -> Result<Self, TokenError> {
         let path = data.join("keys");
-        let io = |source| TokenError::Io { path: path.clone(), source };
+        let io = |why| TokenError::Io { path: path.clone(), why };
         let mut last = None;
         for entry in fs::read_dir(&path).map_err(io)? {
             let file = entry.map_err(io)?.path();
@@ -87,8 +87,7 @@ impl Minter {
     /// # Errors
     /// It cannot be read, or is none.
     pub(crate) fn of_key(file: &Path, now_seconds: u64) -> Result<Self, TokenError> {
-        let pem =
-            fs::read(file).map_err(|source| TokenError::Io { path: file.to_owned(), source })?;
+        let pem = fs::read(file).map_err(|why| TokenError::Io { path: file.to_owned(), why })?;
         let invalid = || TokenError::Invalid { path: file.to_owned() };
         let id = file.file_stem().and_then(|stem| stem.to_str()).ok_or_else(invalid)?;
         let key = EncodingKey::from_ed_pem(&pem).map_err(|_| invalid())?;

@@ -23,6 +23,10 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// From TCP to Welcome.
 const OPENING_MAX: Duration = Duration::from_secs(15);
 
+/// While sessions are still to be opened, one becomes live at least this often; otherwise the
+/// server has no room for more, and the rest is given up.
+const OPENING_SILENCE_MAX: Duration = Duration::from_secs(20);
+
 /// Sources that a further attempt is away from the one before: ports may have run out there.
 const SOURCES_APART: u32 = 97;
 
@@ -48,6 +52,10 @@ impl Connects {
 impl<S: Script> Engine<S> {
     /// Starts as many connections as may be on their way.
     pub(super) fn connect_more(&mut self, now: Nanos) -> Result<()> {
+        let last_live = self.tally.last_live.max(self.stage_since);
+        if now.since(last_live) > OPENING_SILENCE_MAX {
+            self.give_up_opening(now);
+        }
         if self.tally.given_up > 0 && (S::NEEDS_ALL || self.tally.live == 0) {
             bail!(
                 "{} of {} sessions cannot be opened: {}",
@@ -77,7 +85,33 @@ impl<S: Script> Engine<S> {
         Ok(())
     }
 
+    /// Nothing becomes live any more.
+    fn give_up_opening(&mut self, now: Nanos) {
+        self.connects.queue.clear();
+        for session in 0..self.tally.wanted {
+            let slot = &mut self.slots[session as usize];
+            match slot.life {
+                Life::Connecting | Life::Opening => {
+                    slot.attempt = ATTEMPTS_MAX;
+                    self.handle_ending(session, now, &Ending::Timeout);
+                }
+                Life::Ending { retry: true } | Life::Waiting => {
+                    slot.life = Life::Ending { retry: false };
+                    self.tally.given_up += 1;
+                    self.settle(session, now);
+                }
+                Life::Live | Life::Ending { retry: false } | Life::Gone => {}
+            }
+        }
+    }
+
     pub(super) fn handle_connected(&mut self, session: u32, descriptor: Descriptor) {
+        if self.slots[session as usize].life != Life::Connecting {
+            // Given up meanwhile.
+            self.slots[session as usize].operations += 1;
+            self.ring.close(descriptor, Token::new(session, 0));
+            return;
+        }
         let global = (self.work.first + session) as usize;
         let target = &self.work.targets[global % self.work.targets.len()];
         let slot = &mut self.slots[session as usize];

@@ -2,8 +2,8 @@
 //!
 //! `p0:5` member 0's message was placed at 5; `d1:5` it was delivered to member 1, `d1:5=7` in the
 //! place of its inbox that 7 stands for (otherwise the next), `d1:5!` with another nonce; `x1`
-//! member 1 is gone, `x1?` with a post unanswered; `a1` an answer twice; `c` the channel was created
-//! (members expect places from 2 on); `f1:4` a message of another run.
+//! member 1 is gone, `x1?` with a post unanswered; `a1` an answer twice; `c` the channel was
+//! created (members expect places from 2 on); `f1:4` a message of another run.
 
 use std::collections::HashMap;
 

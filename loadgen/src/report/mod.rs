@@ -335,7 +335,7 @@ fn messages(traffic: &Traffic, plan: &Plan) -> Messages {
     Messages {
         sent: Sent {
             count: traffic.sent,
-            rate: rate(traffic.sent),
+            rate: rate(traffic.sent_within),
             late: traffic.late,
             dropped: traffic.dropped,
         },

@@ -38,6 +38,7 @@ fn chat() -> Scenario {
 fn traffic() -> Traffic {
     let mut traffic = Traffic {
         sent: 500,
+        sent_within: 495,
         posted: 500,
         posted_within: 490,
         delivered: 500,
@@ -103,6 +104,7 @@ fn the_json_of_a_chat_has_what_scripts_rely_on() {
         ("/sessions/held", "4"),
         ("/sessions/opened_rate", "8.0"),
         ("/sent/count", "1000"),
+        ("/sent/rate", "99.0"),
         ("/sent/dropped", "0"),
         ("/posted/count", "1000"),
         ("/posted/rate", "98.0"),

@@ -18,7 +18,7 @@ use crate::schedule::{Arrivals, Schedule};
 use crate::stamp::{self, Stamp};
 
 /// Messages written in one turn of the loop, so that answers do not wait for a long backlog.
-const BURST_MAX: u32 = 256;
+const BURST_MAX: u32 = 1024;
 
 /// Groups that are asked for and not there yet.
 const CREATES_IN_FLIGHT_MAX: usize = 128;
@@ -264,6 +264,7 @@ impl Chat {
         self.second.sent += 1;
         let lag = now.since(intended);
         self.total.sent += counts;
+        self.total.sent_within += u64::from(self.window.holds(now));
         if counts > 0 {
             self.total.late += u64::from(lag > LATE_AFTER);
             self.total.lag.record(lag);

@@ -97,6 +97,8 @@ pub(crate) struct Progress {
 pub(crate) struct Traffic {
     /// Given to a connection.
     pub(crate) sent: u64,
+    /// Given to a connection before the window's end.
+    pub(crate) sent_within: u64,
     /// Given to a connection more than [`LATE_AFTER`] after it was intended.
     pub(crate) late: u64,
     /// Not sent: the session had too many unanswered, or was gone.
@@ -132,6 +134,7 @@ impl Traffic {
     /// Adds another thread's.
     pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
+        self.sent_within += other.sent_within;
         self.late += other.late;
         self.dropped += other.dropped;
         self.posted += other.posted;
