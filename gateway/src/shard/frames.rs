@@ -32,6 +32,11 @@ struct Speaker {
     request: u32,
 }
 
+/// What a refusal repeats of the request: its channel and its nonce, if it has them.
+type About = (Option<ChannelId>, Nonce);
+
+const NOTHING: About = (None, Nonce(0));
+
 /// What was asked of a channel's log, before it is on its way.
 struct Wish {
     channel: ChannelId,
@@ -187,31 +192,40 @@ impl Shard {
         effects: &mut Effects,
     ) -> Option<Failed> {
         self.counts.frames_in += 1;
-        let frame = match decode_client(message) {
-            Ok(frame) => frame,
+        let decoded = match decode_client(message) {
+            Ok(frame) => Ok(frame),
             Err(error) => match error.rejected() {
-                Some((request, rejected)) => {
-                    self.counts.rejected += 1;
-                    self.outgoing.send(conn, request, rejected);
-                    return None;
-                }
+                Some(rejected) => Err(rejected),
                 None => return Some(Failed::Close(error.close_code(), error.to_string())),
             },
         };
         let per_second = self.common.limits.told.frames_per_second_max;
         let tick = self.tick();
         let live = self.outgoing.connections.get(conn).and_then(Connection::live)?;
-        let speaker =
-            Speaker { conn, user: live.user, device: live.device, request: frame.request };
-        match live.spend(tick, per_second) {
-            Credit::Within => self.hear_frame(speaker, &frame.body, effects),
-            Credit::Over => {
-                let text = "more frames a second than Limits.frames_per_second_max; slow down";
-                self.reject(speaker, None, (RejectCode::RateLimited, text, RATE_RETRY_MS));
-                None
+        let (user, device) = (live.user, live.device);
+        // A refusal costs as much as an answer, so frames that break a rule count as well.
+        let credit = live.spend(tick, per_second);
+        let request = decoded.as_ref().map_or_else(|(request, _)| *request, |frame| frame.request);
+        let speaker = Speaker { conn, user, device, request };
+        match (credit, decoded) {
+            (Credit::Within, Ok(frame)) => return self.hear_frame(speaker, &frame.body, effects),
+            (Credit::Within, Err((_, rejected))) => {
+                self.counts.rejected += 1;
+                self.outgoing.send(conn, request, rejected);
             }
-            Credit::FarOver => Some(Failed::Close(CloseCode::RateLimited, String::new())),
+            (Credit::Over, decoded) => {
+                let about = decoded.map_or_else(
+                    |(_, rejected)| (rejected.channel, rejected.nonce),
+                    |frame| about(&frame.body),
+                );
+                let text = "more frames a second than Limits.frames_per_second_max; slow down";
+                self.reject(speaker, about, (RejectCode::RateLimited, text, RATE_RETRY_MS));
+            }
+            (Credit::FarOver, _) => {
+                return Some(Failed::Close(CloseCode::RateLimited, String::new()));
+            }
         }
+        None
     }
 
     fn hear_frame(
@@ -274,7 +288,7 @@ impl Shard {
             }
             ClientBody::Unknown(_) => {
                 let text = "this gateway does not know this frame; it may be of a later version";
-                self.reject(speaker, None, (RejectCode::Unsupported, text, 0));
+                self.reject(speaker, NOTHING, (RejectCode::Unsupported, text, 0));
             }
         }
         None
@@ -284,7 +298,7 @@ impl Shard {
         let Post { channel, nonce, kind, body, retry } = *post;
         if body.len() > self.common.limits.told.body_bytes_max as usize {
             let text = "body: longer than Limits.body_bytes_max";
-            let about = Some((channel, nonce));
+            let about = (Some(channel), nonce);
             return self.reject(speaker, about, (RejectCode::TooLarge, text, 0));
         }
         let fingerprint = message_fingerprint(kind, body);
@@ -365,12 +379,10 @@ impl Shard {
     fn reject(
         &mut self,
         speaker: Speaker,
-        about: Option<(ChannelId, Nonce)>,
+        (channel, nonce): About,
         (code, text, retry_after_ms): (RejectCode, &str, u32),
     ) {
         self.counts.rejected += 1;
-        let channel = about.map(|(channel, _)| channel);
-        let nonce = about.map_or(Nonce(0), |(_, nonce)| nonce);
         let rejected = Rejected { code, nonce, channel, text, retry_after_ms };
         self.outgoing.send(speaker.conn, speaker.request, rejected);
     }
@@ -412,6 +424,25 @@ impl Live {
             credit if credit >= -full => Credit::Over,
             _ => Credit::FarOver,
         }
+    }
+}
+
+const fn about(body: &ClientBody<'_>) -> About {
+    match body {
+        ClientBody::Post(post) => (Some(post.channel), post.nonce),
+        ClientBody::ChannelCreate(create) => (None, create.nonce),
+        ClientBody::ChannelAddMembers(add) => (Some(add.channel), add.nonce),
+        ClientBody::ChannelRemoveMembers(remove) => (Some(remove.channel), remove.nonce),
+        ClientBody::ChannelLeave(leave) => (Some(leave.channel), leave.nonce),
+        ClientBody::History(history) => (Some(history.channel), Nonce(0)),
+        ClientBody::MarkRead(mark) => (Some(mark.channel), Nonce(0)),
+        ClientBody::Typing(typing) => (Some(typing.channel), Nonce(0)),
+        ClientBody::Hello(_)
+        | ClientBody::CursorAck(_)
+        | ClientBody::Sync(_)
+        | ClientBody::ChannelList(_)
+        | ClientBody::Ping(_)
+        | ClientBody::Unknown(_) => NOTHING,
     }
 }
 

@@ -6,4 +6,5 @@ mod sim;
 mod ending;
 mod groups;
 mod posting;
+mod pressure;
 mod resuming;
