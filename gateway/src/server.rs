@@ -29,7 +29,7 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeyError),
     /// The rings.
-    #[error(transparent)]
+    #[error("{0}{}", ring_advice(.0))]
     Ring(#[from] RingError),
     /// An address.
     #[error("cannot listen on {address}: {errno}{}", advice(*.errno))]
@@ -57,6 +57,15 @@ const fn advice(errno: Errno) -> &'static str {
         Errno::ADDRINUSE => "; another process listens there: stop it or choose another port",
         Errno::ACCESS => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         Errno::ADDRNOTAVAIL => "; this host has no such address",
+        _ => "",
+    }
+}
+
+/// Which keys of the configuration make a ring as large as it is.
+const fn ring_advice(error: &RingError) -> &'static str {
+    match error {
+        RingError::FilesLimit { .. } => "; the table is limits.connections_per_core_max and 256",
+        RingError::Memory { .. } => "; see io.receive_buffers and limits.connections_per_core_max",
         _ => "",
     }
 }

@@ -167,8 +167,11 @@ fn engine_error(error: Error) -> EngineError {
     if text.contains("No space left on device") || text.contains("NoSpace") {
         return EngineError::NoSpace(text);
     }
+    // A file that the database's own files name and that is gone.
+    let is_missing = text.contains("No such file or directory");
     match kind {
         ErrorKind::Corruption => EngineError::Corrupt(text),
+        ErrorKind::IOError if is_missing => EngineError::Corrupt(text),
         _ => EngineError::Failed(text),
     }
 }

@@ -43,7 +43,7 @@ pub enum RingError {
     /// The descriptor table may not be larger than the limit of open files.
     #[error(
         "a table of {asked} descriptors exceeds the limit of {limit} open files: raise it \
-         (ulimit -n, LimitNOFILE=), or use more cores with a smaller descriptors_max each"
+         (ulimit -n, LimitNOFILE=), or use more cores with a smaller table each"
     )]
     FilesLimit {
         /// `descriptors_max`.
