@@ -29,7 +29,7 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeyError),
     /// The rings.
-    #[error("{0}{}", ring_advice(.0))]
+    #[error("{ring}{advice}", ring = .0, advice = ring_advice(.0))]
     Ring(#[from] RingError),
     /// An address.
     #[error("cannot listen on {address}: {errno}{}", advice(*.errno))]
