@@ -40,6 +40,12 @@ impl Clock {
         Now { tick: Tick(u32::try_from(elapsed).unwrap_or(u32::MAX)), wall: wall() }
     }
 
+    /// How long it has run: monotonic, for intervals below a tick.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// How long until the tick after `tick` begins.
     #[must_use]
     pub fn until_after(&self, tick: Tick) -> Duration {

@@ -138,7 +138,8 @@ pub struct IoConfig {
     pub receive_buffers: u16,
     /// Bytes of each.
     pub receive_buffer_bytes: u32,
-    /// Blocks for sending, of each core.
+    /// Blocks for sending, of each core, made as they are needed: what all slow readers of a core
+    /// may hold together. Beyond it the next one to need a block is closed, and resumes.
     pub send_blocks: usize,
     /// Bytes of each.
     pub send_block_bytes: usize,
@@ -229,7 +230,7 @@ impl Default for IoConfig {
         Self {
             receive_buffers: 1024,
             receive_buffer_bytes: 2048,
-            send_blocks: 4096,
+            send_blocks: 32 * 1024,
             send_block_bytes: 2048,
         }
     }

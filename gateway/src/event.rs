@@ -59,7 +59,10 @@ pub enum Event<'e> {
         /// The disk is full.
         full: bool,
     },
-    /// Everything of this turn has been handled: send, seal, submit.
+    /// More waits to be handled: seal what is there, and keep what is to be sent, so that it goes
+    /// out with what is still to come.
+    TurnGoesOn,
+    /// Everything of this turn has been handled: seal, and send.
     TurnEnds,
     /// The process is to end: send clients away.
     Drain,

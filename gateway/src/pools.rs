@@ -31,7 +31,7 @@ impl BlockPool {
     /// At most `blocks_max` blocks of `block_bytes` bytes, made as they are first needed.
     #[must_use]
     pub fn new(blocks_max: usize, block_bytes: usize) -> Self {
-        Self { free: Vec::with_capacity(blocks_max), made: 0, blocks_max, block_bytes }
+        Self { free: Vec::new(), made: 0, blocks_max, block_bytes }
     }
 
     /// An empty block; `None` if all are out, which the caller treats as it treats a full queue.

@@ -1,8 +1,10 @@
 //! One core's thread: completions in, events to the shard, its effects into the ring.
 //!
 //! No policy: what to do is the shard's, this only does it. A turn is: look at what has completed,
-//! what the store has finished and what the mesh holds; let the turn end (seal, submit, flush);
-//! submit, and wait if nothing is left to do.
+//! what the store has finished and what the mesh holds; submit; and go on as long as there is more.
+//! When there is not, what has gathered for each connection is sent and the core sleeps. So an
+//! idle core sends at once, and a busy one sends a connection's frames together, at least every
+//! [`FLUSH_EVERY`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use router::sessions::ConnId;
 use uring::{Completion, Descriptor, Listener, PeerId, Ring, RingError, Shots, Start, Token};
 use wire::CoreId;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::event::{Effect, Effects, Event};
 use crate::metrics::Metrics;
 use crate::shard::Shard;
@@ -22,6 +24,13 @@ use crate::shard::Shard;
 /// Completions taken before the turn ends, so that what they asked for is not held up by those
 /// that keep coming.
 const COMPLETIONS_PER_TURN: usize = 2048;
+
+/// How long a busy core lets frames gather. It bounds what batching may add to a latency; at
+/// saturation it halves the sends (docs/decisions).
+const FLUSH_EVERY: Duration = Duration::from_millis(5);
+
+/// When to look again whether a peer's full lane has room.
+const OWED_RETRY: Duration = Duration::from_millis(1);
 
 /// Tokens that are not a connection's: above every slot of the table.
 const LISTENER_SLOT: u32 = Token::SLOT_MAX;
@@ -51,6 +60,10 @@ pub struct Reactor {
     wakers: Vec<uring::Waker>,
     ending: Arc<Ending>,
     effects: Effects,
+    /// The time of this turn: read once, since a turn is much shorter than a tick.
+    now: Now,
+    /// Until when what is to be sent may gather, on the clock.
+    flush_by: Duration,
     /// Receives that found no buffer: re-armed when there are some.
     starved: Vec<Token>,
     /// Listeners whose accepting has ended for want of room.
@@ -105,6 +118,8 @@ impl Reactor {
             shard: parts.shard,
             store: parts.store,
             metrics: parts.metrics,
+            now: parts.clock.now(),
+            flush_by: FLUSH_EVERY,
             clock: parts.clock,
             bell: Arc::clone(&bells[usize::from(core.0)]),
             wakers,
@@ -123,12 +138,21 @@ impl Reactor {
     /// The ring cannot be used any more.
     pub fn run(mut self) -> Result<(), RingError> {
         loop {
+            self.now = self.clock.now();
             self.take_completions();
             self.take_stored();
             let (pressure, full) = (self.store.pressure(), self.store.is_full());
             self.tell(Event::TurnBegins { pressure, full });
             if self.ending.requested.load(Ordering::Relaxed) && !self.shard.is_draining() {
                 self.tell(Event::Drain);
+            }
+            if self.clock.elapsed() < self.flush_by {
+                self.tell(Event::TurnGoesOn);
+                self.wake_others();
+                self.ring.submit_and_wait(0, Some(Duration::ZERO))?;
+                if self.has_more() {
+                    continue;
+                }
             }
             self.tell(Event::TurnEnds);
             self.wake_others();
@@ -138,12 +162,18 @@ impl Reactor {
                 return Ok(());
             }
             self.wait()?;
+            self.flush_by = self.clock.elapsed() + FLUSH_EVERY;
         }
+    }
+
+    /// Whether there is something to handle already.
+    fn has_more(&mut self) -> bool {
+        self.ring.is_ready() || self.shard.has_work() || self.store.has_completions(self.core)
     }
 
     /// Tells the shard, and does what it wants.
     fn tell(&mut self, event: Event<'_>) {
-        self.shard.handle(event, self.clock.now(), &mut self.effects);
+        self.shard.handle(event, self.now, &mut self.effects);
         self.apply();
     }
 
@@ -157,10 +187,9 @@ impl Reactor {
     fn complete(&mut self, completion: Completion) {
         match completion {
             Completion::Received { token, buffer, armed, .. } => {
-                let now = self.clock.now();
                 let bytes = self.ring.buffer(&buffer);
                 let event = Event::Received { conn: conn(token), bytes, armed };
-                self.shard.handle(event, now, &mut self.effects);
+                self.shard.handle(event, self.now, &mut self.effects);
                 self.ring.recycle(buffer);
                 self.apply();
             }
@@ -310,11 +339,12 @@ impl Reactor {
     /// Submits, and sleeps until something completes, is pushed, or a tick is due.
     fn wait(&mut self) -> Result<(), RingError> {
         self.bell.announce_sleep();
-        let busy = self.shard.has_work() || self.store.has_completions(self.core);
-        let (want, timeout) = if busy {
+        let (want, timeout) = if self.has_more() {
             (0, Duration::ZERO)
+        } else if self.shard.mesh().owed() > 0 {
+            (1, OWED_RETRY) // Nobody wakes us when a peer's lane has room again.
         } else {
-            (1, self.clock.until_after(self.clock.now().tick))
+            (1, self.clock.until_after(self.now.tick))
         };
         let waited = self.ring.submit_and_wait(want, Some(timeout));
         self.bell.awake();

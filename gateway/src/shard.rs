@@ -152,7 +152,11 @@ impl Shard {
                 (self.pressure, self.storage_full) = (pressure, full);
                 self.turn_begins(effects);
             }
-            Event::TurnEnds => self.turn_ends(effects),
+            Event::TurnGoesOn => self.seal(effects),
+            Event::TurnEnds => {
+                self.seal(effects);
+                self.outgoing.flush(effects);
+            }
             Event::Drain => self.drain(effects),
         }
     }

@@ -31,6 +31,11 @@ impl Ring {
         }
     }
 
+    /// Whether [`Ring::next_completion`] has something to look at.
+    pub fn is_ready(&mut self) -> bool {
+        !self.uring_mut().completion().is_empty()
+    }
+
     fn translate(
         &mut self,
         kind: Kind,

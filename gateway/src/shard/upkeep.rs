@@ -40,7 +40,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn turn_ends(&mut self, effects: &mut Effects) {
+    /// Closes who cannot keep up, folds, trims, and hands the open batch to the writer.
+    pub(super) fn seal(&mut self, effects: &mut Effects) {
         while let Some(conn) = self.outgoing.next_slow() {
             self.counts.slow_consumers += 1;
             self.close_session(conn, CloseCode::SlowConsumer, effects);
@@ -50,7 +51,6 @@ impl Shard {
         let folded = self.inboxes.folded_below(self.committing.open_number());
         self.committing.trim(fanned_out.min(folded));
         self.committing.seal(effects);
-        self.outgoing.flush(effects);
         self.measure();
     }
 
