@@ -1,6 +1,6 @@
 //! What cores say to each other, one enum a lane of the mesh.
 
-use router::fan_out::{Fan, FanNumber, Users};
+use router::fan_out::{Fan, FanNumber, Recipients, Users};
 use router::sequencer::Offer;
 use router::sessions::ConnId;
 use wire::server::Durability;
@@ -35,6 +35,18 @@ pub enum Delivery {
         from: CoreId,
         /// Up to which fan-out.
         through: FanNumber,
+    },
+    /// `reader`, who lives on this core, has read `channel` up to `seq`: once that is durable news
+    /// to her inbox, the others are told.
+    Marked {
+        /// Who has read.
+        reader: UserId,
+        /// The channel.
+        channel: ChannelId,
+        /// Up to where: no further than the channel goes.
+        seq: Seq,
+        /// Who is to be told; she may be among them.
+        others: Recipients,
     },
     /// `user` has read `channel` up to `seq`, for the inboxes of others.
     Read {

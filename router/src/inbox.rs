@@ -18,7 +18,7 @@ use wire::{
 };
 
 use crate::Map;
-use crate::fan_out::FanNumber;
+use crate::fan_out::{FanNumber, Recipients};
 
 /// Entries that one core may keep unfolded. Beyond half of it folding begins; it bounds memory
 /// (40 bytes each), the journal, and how long recovery takes.
@@ -41,6 +41,9 @@ pub enum Notice {
         user: UserId,
         /// Up to where.
         seq: Seq,
+        /// For the reader's own inbox: who else is to be told, once it is durable that this is
+        /// news.
+        others: Option<Recipients>,
     },
 }
 
@@ -50,7 +53,7 @@ impl Notice {
     pub const fn item(&self) -> InboxItem {
         match self {
             Self::Logged(entry) => InboxItem::Logged { channel: entry.channel, seq: entry.seq },
-            Self::Read { channel, user, seq } => {
+            Self::Read { channel, user, seq, .. } => {
                 InboxItem::ReadMarker { channel: *channel, user: *user, seq: *seq }
             }
         }

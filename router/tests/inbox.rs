@@ -31,7 +31,8 @@ fn entry(number: u64, seq: u64) -> Notice {
 }
 
 fn read(number: u64, reader: u64, seq: u64) -> Notice {
-    Notice::Read { channel: channel(number), user: user(reader), seq: Seq::new(seq) }
+    let (channel, user, seq) = (channel(number), user(reader), Seq::new(seq));
+    Notice::Read { channel, user, seq, others: None }
 }
 
 fn batch(number: u64) -> BatchNumber {

@@ -76,14 +76,12 @@ impl Shard {
                 self.counts.repeats += 1;
                 self.committing.push(Pending::Again(offer, receipt));
             }
-            Verdict::Read(offer, seq, recipients) => {
-                let (channel, user) = (offer.channel, offer.key.sender);
-                self.for_each_core(&recipients, |users| Delivery::Read {
-                    users,
-                    channel,
-                    user,
-                    seq,
-                });
+            Verdict::Read(offer, seq, others) => {
+                // Behind the fan-outs of what she has read: her inbox has it when this arrives.
+                let (channel, reader) = (offer.channel, offer.key.sender);
+                let target = self.common.map.core_of_user(reader);
+                let marked = Delivery::Marked { reader, channel, seq, others };
+                self.mesh.deliver(target, marked);
             }
             Verdict::Refused(offer, refusal, retry_after_ms) => {
                 self.counts.rejected += 1;
@@ -191,5 +189,11 @@ impl Shard {
             self.trackers[usize::from(source.0)].piece_done(number);
         }
         self.deliver_placed(notice, count);
+        if let Notice::Read { channel, user, seq, others: Some(others) } = notice
+            && count > 0
+        {
+            let (channel, user, seq) = (*channel, *user, *seq);
+            self.for_each_core(others, |users| Delivery::Read { users, channel, user, seq });
+        }
     }
 }

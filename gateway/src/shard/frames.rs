@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use router::inbox::Notice;
 use router::nonces::SendKey;
 use router::sequencer::{Ask, Offer, Origin};
 use router::sessions::ConnId;
@@ -331,10 +330,9 @@ impl Shard {
         self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask }, effects);
     }
 
-    /// The reader's own inbox learns of it at once; the channel tells the others.
+    /// The channel says whether the reader is a member and what there is to read, her inbox whether
+    /// that is news, and only then the others hear of it.
     fn mark_read(&mut self, speaker: Speaker, channel: ChannelId, seq: Seq, effects: &mut Effects) {
-        let user = speaker.user;
-        self.place_notice(user, Notice::Read { channel, user, seq }, effects);
         let ask = Ask::Read { seq };
         let wish = Wish { channel, nonce: Nonce(0), retry: false, fingerprint: 0, ask };
         self.offer(speaker, wish, effects);

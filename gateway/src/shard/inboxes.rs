@@ -20,6 +20,11 @@ impl Shard {
                 Delivery::Answer(answer) => self.pass_answer(&answer),
                 Delivery::Fan(fan) => self.place_fan(fan, effects),
                 Delivery::FanAck { from, through } => self.ledger.handle_ack(from, through),
+                Delivery::Marked { reader, channel, seq, others } => {
+                    let others = Some(others);
+                    let notice = Notice::Read { channel, user: reader, seq, others };
+                    self.place_notice(reader, notice, effects);
+                }
                 Delivery::Read { users, channel, user, seq } => {
                     self.place_read(&users, channel, user, seq, effects);
                 }
@@ -88,12 +93,13 @@ impl Shard {
         effects: &mut Effects,
     ) {
         for user in users.iter().filter(|user| *user != reader) {
-            self.place_notice(user, Notice::Read { channel, user: reader, seq }, effects);
+            let notice = Notice::Read { channel, user: reader, seq, others: None };
+            self.place_notice(user, notice, effects);
         }
     }
 
     /// Gives a notice that belongs to no fan-out its place in one inbox.
-    pub(super) fn place_notice(&mut self, user: UserId, notice: Notice, effects: &mut Effects) {
+    fn place_notice(&mut self, user: UserId, notice: Notice, effects: &mut Effects) {
         match place(&mut self.inboxes, &mut self.committing, user, &notice) {
             Placement::Placed(_) => {
                 self.committing.push(Pending::Placed { notice, piece: None, count: 1 });
@@ -189,7 +195,7 @@ fn note_placed(committing: &mut Committing, user: UserId, inbox_seq: InboxSeq, n
 fn event_of(notice: &Notice) -> Event<'_> {
     match notice {
         Notice::Logged(entry) => entry.as_event(),
-        Notice::Read { channel, user, seq } => {
+        Notice::Read { channel, user, seq, .. } => {
             Event::ReadMarker(ReadMarker { channel: *channel, user: *user, seq: *seq })
         }
     }

@@ -7,4 +7,5 @@ mod ending;
 mod groups;
 mod posting;
 mod pressure;
+mod reading;
 mod resuming;
