@@ -97,8 +97,10 @@ impl Shard {
         let head = self.inboxes.committed(user).expect("known while it has a session");
         let limit = page(limit, page_max);
         let after = after.min(head);
-        // All that only the journal holds: what is not in it must be in a chunk.
-        let tail = self.inboxes.tail(user, after, usize::MAX);
+        // What only the journal holds, as far as a page can reach; the rest is not asked for.
+        let tail = self.inboxes.tail(user, after, limit as usize);
+        let reaches_head = tail.len() < limit as usize;
+        let head = tail.last().filter(|_| !reaches_head).map_or(head, |last| last.inbox_seq);
         let read = Read::Sync { user, after, limit, bytes_max: PAGE_BYTES_MAX, tail, head };
         self.ask_page(conn, request, read, effects);
     }
