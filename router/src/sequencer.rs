@@ -117,7 +117,8 @@ pub enum Verdict {
     /// Sent before: answer with the first receipt (the first one may not be durable yet, so the
     /// answer goes through the commit window like everything else).
     Repeat(Offer, Receipt),
-    /// The sender has read up to `seq`: put a marker into the inboxes of the others.
+    /// The sender has read up to `seq`: put a marker into her inbox, and if it is news there into
+    /// those of the others.
     Read(Offer, Seq, Recipients),
     /// Refused; the number is after how many milliseconds to try again, 0 for never.
     Refused(Offer, Refusal, u32),
@@ -378,11 +379,11 @@ impl Channel {
         if let Err(refusal) = self.membership.require_member(offer.key.sender) {
             return Verdict::Refused(offer, refusal, 0);
         }
-        let recipients = self.membership.recipients();
-        if recipients.len() > READ_MARKER_MEMBERS_MAX {
-            return Verdict::Read(offer, seq, Recipients::Listed(Arc::default()));
+        let mut others = self.membership.recipients();
+        if others.len() > READ_MARKER_MEMBERS_MAX {
+            others = Recipients::Listed(Arc::default());
         }
-        Verdict::Read(offer, seq.min(self.committed), recipients)
+        Verdict::Read(offer, seq.min(self.committed), others)
     }
 
     fn admit(&mut self, offer: Offer, now: Timestamp, map: ShardMap, max: usize) -> Verdict {

@@ -150,3 +150,23 @@ fn conversations_come_most_recent_first_with_what_is_unread() {
         "#,
     );
 }
+
+#[test]
+fn a_read_marker_in_a_large_group_is_the_readers_own() {
+    let members: String = (2..=40).map(|number| format!(" u{number}")).collect();
+    let all = format!("u1{members}");
+    let text = format!(
+        "u1 > hello
+        u1 < welcome @0 Fresh
+        u2 > hello
+        u2 < welcome @0 Fresh
+        u1 > create g1 n1 \"\"{members}
+        u1 < ready g1 n1
+        u2 < @1 g1#1 u1 Create \"\" {all}
+        u2 > read g1 #9
+        u2 < @2 g1 u2 read #1
+        tick 1
+        u1 < @1 g1#1 u1 Create \"\" {all}"
+    );
+    play(&Setup::cores(2), &text);
+}
