@@ -70,8 +70,12 @@ impl Shard {
         let Some(connection) = self.outgoing.connections.get(conn) else { return };
         connection.ws = ws;
         match failed {
-            None if !input.is_empty() => self.stall(conn, input, effects),
-            None => {}
+            None => {
+                let stalled = connection.live().is_some_and(|live| live.stall.is_some());
+                if stalled || !input.is_empty() {
+                    self.stall(conn, input, effects);
+                }
+            }
             Some(Failed::Protocol(error)) => self.fail_protocol(conn, &error),
             Some(Failed::Close(code, text)) => {
                 self.leave(conn);
@@ -117,7 +121,7 @@ impl Shard {
         self.receive_again(conn, effects);
     }
 
-    fn receive_again(&mut self, conn: ConnId, effects: &mut Effects) {
+    pub(super) fn receive_again(&mut self, conn: ConnId, effects: &mut Effects) {
         let Some(connection) = self.outgoing.connections.get(conn) else { return };
         if connection.receiving {
             return;
@@ -133,35 +137,38 @@ impl Shard {
 
     /// Looks whether there is room for what stalled connections sent.
     pub(super) fn resume_stalled(&mut self, effects: &mut Effects) {
-        for _ in 0..self.stalled.len() {
-            let conn = self.stalled.swap_remove(0);
-            self.resume(conn, effects);
-        }
+        // Who still finds no room keeps its place; who goes on and stalls again comes behind those,
+        // so that nobody who sends much takes all the room there ever is.
+        let mut waiting = std::mem::take(&mut self.stalled);
+        waiting.retain(|conn| !self.resume(*conn, effects));
+        waiting.append(&mut self.stalled);
+        self.stalled = waiting;
     }
 
-    fn resume(&mut self, conn: ConnId, effects: &mut Effects) {
+    /// Goes on with a stalled connection; tells whether it could (or has ended).
+    fn resume(&mut self, conn: ConnId, effects: &mut Effects) -> bool {
         let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) else {
-            return;
+            return true;
         };
-        let Some(mut stall) = live.stall.take() else { return };
+        let Some(mut stall) = live.stall.take() else { return true };
         if let Some(offer) = stall.offer.take()
             && let Err(offer) = self.push_offer(offer)
         {
             self.put_back(conn, Stall { offer: Some(offer), bytes: stall.bytes });
-            return;
+            return false;
         }
         if !self.may_hear(conn) {
             self.put_back(conn, *stall);
-            return;
+            return false;
         }
         self.hear(conn, &mut stall.bytes, effects);
         self.receive_again(conn, effects);
+        true
     }
 
     fn put_back(&mut self, conn: ConnId, stall: Stall) {
         let live = self.outgoing.connections.get(conn).and_then(Connection::live);
         live.expect("it was just resumed").stall = Some(Box::new(stall));
-        self.stalled.push(conn);
     }
 
     fn hear_event(
@@ -238,44 +245,29 @@ impl Shard {
             ClientBody::Hello(_) => {
                 return Some(Failed::Close(CloseCode::HelloExpected, String::new()));
             }
-            ClientBody::Post(post) => self.post(speaker, post, effects),
+            ClientBody::Post(post) => self.post(speaker, post),
             ClientBody::CursorAck(ack) => self.inboxes.ack(user, device, ack.inbox_seq),
             ClientBody::Sync(sync) => {
                 self.ask_sync(conn, request, sync.after, sync.limit, effects);
             }
             ClientBody::History(history) => self.ask_history(conn, request, user, history, effects),
-            ClientBody::ChannelCreate(create) => self.create(speaker, create, effects),
+            ClientBody::ChannelCreate(create) => self.create(speaker, create),
             ClientBody::ChannelAddMembers(add) => {
-                let (op, role) = (MembershipOp::Add, add.role);
-                self.change(
-                    speaker,
-                    (add.channel, add.nonce),
-                    op,
-                    role,
-                    collect(add.members),
-                    effects,
-                );
+                let (op, members) = (MembershipOp::Add, collect(add.members));
+                self.change(speaker, (add.channel, add.nonce), op, add.role, members);
             }
             ClientBody::ChannelRemoveMembers(remove) => {
-                let (op, role) = (MembershipOp::Remove, Role::Member);
-                let members = collect(remove.members);
-                self.change(speaker, (remove.channel, remove.nonce), op, role, members, effects);
+                let (op, members) = (MembershipOp::Remove, collect(remove.members));
+                self.change(speaker, (remove.channel, remove.nonce), op, Role::Member, members);
             }
             ClientBody::ChannelLeave(leave) => {
-                let (op, role) = (MembershipOp::Leave, Role::Member);
-                self.change(
-                    speaker,
-                    (leave.channel, leave.nonce),
-                    op,
-                    role,
-                    [user].into(),
-                    effects,
-                );
+                let (op, members) = (MembershipOp::Leave, [user].into());
+                self.change(speaker, (leave.channel, leave.nonce), op, Role::Member, members);
             }
             ClientBody::ChannelList(list) => {
                 self.ask_conversations(conn, request, user, list, effects);
             }
-            ClientBody::MarkRead(mark) => self.mark_read(speaker, mark.channel, mark.seq, effects),
+            ClientBody::MarkRead(mark) => self.mark_read(speaker, mark.channel, mark.seq),
             ClientBody::Typing(typing) => {
                 let target = self.common.map.core_of_channel(typing.channel);
                 let typing = Request::Typing { channel: typing.channel, user };
@@ -293,7 +285,7 @@ impl Shard {
         None
     }
 
-    fn post(&mut self, speaker: Speaker, post: &Post<'_>, effects: &mut Effects) {
+    fn post(&mut self, speaker: Speaker, post: &Post<'_>) {
         let Post { channel, nonce, kind, body, retry } = *post;
         if body.len() > self.common.limits.told.body_bytes_max as usize {
             let text = "body: longer than Limits.body_bytes_max";
@@ -303,17 +295,17 @@ impl Shard {
         let fingerprint = message_fingerprint(kind, body);
         let ask = Ask::Post { kind, body: self.bodies.copy(body) };
         self.counts.posts += 1;
-        self.offer(speaker, Wish { channel, nonce, retry, fingerprint, ask }, effects);
+        self.offer(speaker, Wish { channel, nonce, retry, fingerprint, ask });
     }
 
-    fn create(&mut self, speaker: Speaker, create: &ChannelCreate<'_>, effects: &mut Effects) {
+    fn create(&mut self, speaker: Speaker, create: &ChannelCreate<'_>) {
         let ChannelCreate { nonce, kind, title, members } = *create;
         // The same device and nonce give the same channel, also after a restart: that makes
         // creation idempotent without a record of its own.
         let channel = channel_for(self.common.epoch, speaker.user, speaker.device, nonce);
         let ask = Ask::Create { kind, title: title.into(), members: collect(members) };
         let fingerprint = ask_fingerprint(&ask);
-        self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask }, effects);
+        self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask });
     }
 
     fn change(
@@ -323,23 +315,22 @@ impl Shard {
         op: MembershipOp,
         role: Role,
         members: Arc<[UserId]>,
-        effects: &mut Effects,
     ) {
         let ask = Ask::Change { op, role, members };
         let fingerprint = ask_fingerprint(&ask);
-        self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask }, effects);
+        self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask });
     }
 
     /// The channel says whether the reader is a member and what there is to read, her inbox whether
     /// that is news, and only then the others hear of it.
-    fn mark_read(&mut self, speaker: Speaker, channel: ChannelId, seq: Seq, effects: &mut Effects) {
+    fn mark_read(&mut self, speaker: Speaker, channel: ChannelId, seq: Seq) {
         let ask = Ask::Read { seq };
         let wish = Wish { channel, nonce: Nonce(0), retry: false, fingerprint: 0, ask };
-        self.offer(speaker, wish, effects);
+        self.offer(speaker, wish);
     }
 
     /// On its way to the core that owns the channel; if that is full, the connection stalls.
-    fn offer(&mut self, speaker: Speaker, wish: Wish, effects: &mut Effects) {
+    fn offer(&mut self, speaker: Speaker, wish: Wish) {
         let Speaker { conn, user, device, request } = speaker;
         let Wish { channel, nonce, retry, fingerprint, ask } = wish;
         let offer = Offer {
@@ -352,9 +343,9 @@ impl Shard {
         };
         if let Err(offer) = self.push_offer(offer) {
             if let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) {
+                // `hear` ends at this, and stops reading.
                 live.stall = Some(Box::new(Stall { offer: Some(offer), bytes: Vec::new() }));
             }
-            self.stall(conn, &[], effects);
         }
     }
 

@@ -8,7 +8,7 @@ use wire::{CloseCode, DeviceId, UserId};
 use super::Shard;
 use crate::clock::TICK;
 use crate::committing::Pending;
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, Live, Phase};
 use crate::event::{Effect, Effects};
 use crate::wheel::Tick;
 
@@ -43,6 +43,11 @@ impl Shard {
     /// Closes who cannot keep up, folds, trims, and hands the open batch to the writer.
     pub(super) fn seal(&mut self, effects: &mut Effects) {
         while let Some(conn) = self.outgoing.next_slow() {
+            // Named once for each frame that found it full.
+            let connection = self.outgoing.connections.get(conn);
+            if connection.is_none_or(|connection| matches!(connection.phase, Phase::Closing)) {
+                continue;
+            }
             self.counts.slow_consumers += 1;
             self.close_session(conn, CloseCode::SlowConsumer, effects);
         }
@@ -106,6 +111,12 @@ impl Shard {
     fn expired(&mut self, conn: ConnId, effects: &mut Effects) {
         let Some(connection) = self.outgoing.connections.get(conn) else { return };
         match connection.phase {
+            // It may be speaking: nobody listens while there is no room for what it says.
+            Phase::Live(Live { stall: Some(_), .. }) => {
+                connection.deadline = self.now.tick.plus(self.common.limits.silence_ticks);
+                let deadline = connection.deadline;
+                self.outgoing.wheel.set(conn.slot, deadline);
+            }
             Phase::Live(_) => self.close_session(conn, CloseCode::HeartbeatTimeout, effects),
             Phase::Greeting => self.close_session(conn, CloseCode::HelloExpected, effects),
             Phase::Joining(_) => self.close_session(conn, CloseCode::Internal, effects),

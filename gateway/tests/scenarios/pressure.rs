@@ -1,7 +1,16 @@
 //! What happens at the bounds.
 
+use router::mesh::OFFERS_MAX;
+use router::shard_map::ShardMap;
+use wire::client::{Ping, Post};
+use wire::{ChannelId, DeviceId, Epoch, InboxSeq, Nonce, UserId};
+
+use crate::sim::client::From;
+use crate::sim::heard::Heard;
+use crate::sim::host::{Host, Step};
+use crate::sim::pace::Pace;
 use crate::sim::script::play;
-use crate::sim::setup::Setup;
+use crate::sim::setup::{SHARDS, Setup};
 
 #[test]
 fn posts_in_flight_have_a_bound_at_which_reading_stops_and_goes_on() {
@@ -142,4 +151,122 @@ fn a_slow_reader_is_told_and_resumes_without_loss() {
     text.push_str(&format!("u2 < page to @9:{}\nu2 > sync @9\n", entries(6..=9)));
     text.push_str(&format!("u2 < page to @13 end:{}\n", entries(10..=13)));
     play(&setup, &text);
+}
+
+#[test]
+fn a_session_that_is_not_read_is_not_taken_for_silent() {
+    let setup = Setup::cores(2).with(|limits| {
+        limits.silence_ticks = 10;
+        limits.told.posts_in_flight_max = 1;
+    });
+    play(
+        &setup,
+        r#"
+        u1 > hello
+        u1 < welcome @0 Fresh
+        hold
+        u1 > post u2 n1 "1" &
+        u1 > ping 1
+        tick 25
+        u1 < nothing
+        release
+        tick 1
+        u1 < posted n1 #1
+        u1 < pong 1
+        u1 < @1 u1:u2#1 u1 own
+        tick 25
+        u1 < closed 4408
+        u1 < lost
+        "#,
+    );
+}
+
+/// Users of the first of two cores, and a channel of the second for each of them.
+fn across(count: usize) -> Vec<(UserId, ChannelId)> {
+    let map = ShardMap::new(SHARDS, 2);
+    let users = (1..).filter_map(UserId::new).filter(|user| map.core_of_user(*user).0 == 0);
+    let channel = |user: UserId| {
+        let others = (1..).filter_map(UserId::new);
+        let mut channels = others.map(|other| ChannelId::direct(user, other));
+        channels.find(|channel| map.core_of_channel(*channel).0 == 1).expect("one of many")
+    };
+    users.map(|user| (user, channel(user))).take(count).collect()
+}
+
+const FRESH: From = From { epoch: Epoch::NONE, cursor: InboxSeq::ZERO, ticket: None };
+
+/// Sessions on core 0 that post `count` times each to channels of core 1, which does nothing yet.
+fn crowd(sessions: usize, count: u64) -> (Host, Vec<usize>) {
+    let setup = Setup::cores(2).with(|limits| {
+        limits.told.posts_in_flight_max = u16::MAX;
+        limits.told.frames_per_second_max = 1_000_000;
+    });
+    let mut host = Host::new(setup, Pace::Even);
+    let users = across(sessions);
+    let connect = |(user, _): &(UserId, _)| host.connect(0, *user, DeviceId(1), &FRESH);
+    let clients: Vec<usize> = users.iter().map(connect).collect();
+    // The first post is settled: its channel is in memory then.
+    for nonces in [1..=1, 2..=count] {
+        host.settle();
+        for (client, (_, channel)) in clients.iter().zip(&users) {
+            for nonce in nonces.clone() {
+                let (channel, nonce, body) = (*channel, Nonce(nonce), b"x".as_slice());
+                host.say(*client, Post { channel, nonce, kind: 0, body, retry: false });
+            }
+        }
+    }
+    (host, clients)
+}
+
+/// Takes steps of core 0 alone.
+fn settle_first(host: &mut Host) {
+    host.take_all(|step| match step {
+        Step::Done(core) | Step::Receive(core, _) | Step::Send(core, _) | Step::Turn(core) => {
+            *core == 0
+        }
+        Step::Read(_) | Step::Answer | Step::Commit => false,
+    });
+}
+
+#[test]
+fn a_full_offer_lane_stops_reading_and_loses_and_reorders_nothing() {
+    let count = 1 + OFFERS_MAX as u64;
+    let (mut host, clients) = crowd(3, count);
+    settle_first(&mut host);
+    assert_eq!(host.counts(0).stalls, 2, "all but the first, who filled the lane");
+    host.settle();
+    for client in clients {
+        let posted = host.clients[client].heard.iter().filter_map(|heard| match heard {
+            Heard::Posted { nonce, seq, .. } => Some((nonce.0, seq.get())),
+            _ => None,
+        });
+        assert!(posted.eq((1..=count).map(|number| (number, number))));
+    }
+}
+
+#[test]
+fn who_can_go_on_does_not_wait_for_those_who_cannot() {
+    let setup = Setup::cores(2).with(|limits| limits.told.posts_in_flight_max = 1);
+    let mut host = Host::new(setup, Pace::Even);
+    let map = ShardMap::new(SHARDS, 2);
+    let mut numbered = (1..).filter_map(ChannelId::numbered);
+    let near = numbered.find(|channel| map.core_of_channel(*channel).0 == 0);
+    // The second one's channel is on their core, and those of the others on the one that rests.
+    let users = across(3);
+    let channels = [users[0].1, near.expect("one of many"), users[2].1];
+    let mut connect = |(user, _): &(UserId, _)| host.connect(0, *user, DeviceId(1), &FRESH);
+    let clients: [usize; 3] = [0, 1, 2].map(|index| connect(&users[index]));
+    host.settle();
+    for (client, channel) in clients.iter().zip(channels) {
+        let (nonce, body) = (Nonce(1), b"x".as_slice());
+        host.say(*client, Post { channel, nonce, kind: 0, body, retry: false });
+        host.say(*client, Ping { opaque: 7 });
+    }
+    for _ in 0..5 {
+        settle_first(&mut host);
+        host.take_all(|step| matches!(step, Step::Answer | Step::Commit));
+    }
+    host.take_all(|step| matches!(step, Step::Read(_)));
+    let pongs = clients.map(|client| host.clients[client].heard.contains(&Heard::Pong(7)));
+    assert_eq!(pongs, [false, true, false]);
 }

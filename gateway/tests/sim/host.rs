@@ -268,6 +268,13 @@ impl Host {
         }
     }
 
+    /// Takes steps of one kind as long as there are any.
+    pub(crate) fn take_all(&mut self, is_ours: impl Fn(&Step) -> bool) {
+        while let Some(step) = self.steps().into_iter().find(&is_ours) {
+            self.take(step);
+        }
+    }
+
     /// Commits the oldest batches.
     pub(crate) fn commit(&mut self, count: usize) {
         self.disk.commit(self.now, count);
