@@ -204,7 +204,8 @@ impl Shard {
         connection.phase = Phase::Joining(Box::new(joining));
         self.outgoing.wheel.set(conn.slot, deadline);
         if self.draining.is_some() {
-            return self.fail_with(conn, CloseCode::Unavailable, "");
+            self.fail_with(conn, CloseCode::Unavailable, "");
+            return self.receive_again(conn, effects);
         }
         if let Some(head) = self.inboxes.committed(user) {
             self.welcome(conn, head, effects);
@@ -239,7 +240,10 @@ impl Shard {
                 self.counts.displaced += 1;
                 self.close_session(displaced, CloseCode::Displaced, effects);
             }
-            Err(error) => return self.fail_with(conn, CloseCode::Forbidden, &error.to_string()),
+            Err(error) => {
+                self.fail_with(conn, CloseCode::Forbidden, &error.to_string());
+                return self.receive_again(conn, effects);
+            }
         }
         let (resume, cursor) = resume_at(&joining, self.common.epoch, head);
         let session = SessionId((u64::from(self.core.0) << 48) | self.next_session);
@@ -254,12 +258,7 @@ impl Shard {
         if !joining.leftover.is_empty() {
             self.hear(conn, &mut Vec::from(&joining.leftover[..]), effects);
         }
-        if let Some(connection) = self.outgoing.connections.get(conn)
-            && connection.live().is_some_and(|live| live.stall.is_none())
-        {
-            connection.receiving = true;
-            effects.push(Effect::ReceiveMany(conn));
-        }
+        self.receive_again(conn, effects);
     }
 
     /// Tells whether the session has everything already.

@@ -92,8 +92,10 @@ fn sixteen_devices_are_online_at_once_and_no_more() {
     for device in 1..=16 {
         text.push_str(&format!("u1.{device} > hello\nu1.{device} < welcome @0 Fresh\n"));
     }
+    // Accepted by her own core or by another: her close is heard at once.
     text.push_str(
-        "u1.17 > hello\nu1.17 < closed 4403\nu1.17 < lost\n\
+        "u1.17 > hello at 0\nu1.17 < closed 4403\nu1.17 < lost\n\
+         u1.17 > hello at 1\nu1.17 < closed 4403\nu1.17 < lost\n\
          u1.3 > cut\nu1.17 > hello\nu1.17 < welcome @0 Fresh\n",
     );
     play(&Setup::cores(2), &text);
