@@ -12,7 +12,7 @@ use ws::encoder;
 use crate::connection::{Connection, Connections, Phase};
 use crate::event::{Effect, Effects};
 use crate::pools::BlockPool;
-use crate::send_queue::{QueueFull, SHARE_BYTES_MIN, SharedFrame};
+use crate::send_queue::{QueueFull, SharedFrame};
 use crate::wheel::{Tick, Wheel};
 
 /// Bytes of a close frame with the longest reason.
@@ -99,7 +99,7 @@ impl Outgoing {
         }
         let template = self.encoder.deliver_template(event);
         let bytes = template.bytes();
-        let tail = (bytes.len() >= SHARE_BYTES_MIN)
+        let tail = SharedFrame::wants_tail(bytes.len(), self.blocks.block_bytes())
             .then(|| Bytes::copy_from_slice(&bytes[template.head_bytes()..]));
         let frame = SharedFrame { bytes, inbox_seq_offset: template.inbox_seq_offset(), tail };
         for &(conn, inbox_seq) in recipients {

@@ -29,12 +29,22 @@ pub struct QueueFull;
 #[derive(Debug, Default)]
 pub struct SendQueue {
     open: BytesMut,
-    sealed: VecDeque<Bytes>,
+    sealed: VecDeque<Sealed>,
     /// Everything that waits or is in flight.
     bytes: usize,
     in_flight_bytes: usize,
+    /// The last bytes in flight end within a frame, whose shared tail is next.
+    in_flight_is_cut: bool,
     /// A frame did not fit: nothing may follow it, or the peer would see a gap.
     overflowed: bool,
+}
+
+/// Bytes that wait, whole: a block's, a long frame's, or a shared tail's.
+#[derive(Debug)]
+struct Sealed {
+    bytes: Bytes,
+    /// They end within a frame: the next ones are its tail.
+    is_cut: bool,
 }
 
 /// An encoded `Deliver` for many recipients: the same bytes but for each one's `inbox_seq`.
@@ -44,12 +54,19 @@ pub struct SharedFrame<'t> {
     pub bytes: &'t [u8],
     /// Where its `inbox_seq` stands.
     pub inbox_seq_offset: usize,
-    /// A shared copy of the bytes from [`SharedFrame::split`] on, for frames of at least
-    /// [`SHARE_BYTES_MIN`] bytes.
+    /// A shared copy of the bytes from [`SharedFrame::split`] on, for frames that
+    /// [`SharedFrame::wants_tail`].
     pub tail: Option<Bytes>,
 }
 
 impl SharedFrame<'_> {
+    /// Whether a frame of so many bytes must have a shared tail: from [`SHARE_BYTES_MIN`] on, and
+    /// if it would not fit into a block.
+    #[must_use]
+    pub const fn wants_tail(bytes: usize, block_bytes: usize) -> bool {
+        bytes >= SHARE_BYTES_MIN || encoder::frame_bytes(bytes, false) > block_bytes
+    }
+
     /// Where the shared tail begins.
     #[must_use]
     pub fn split(&self) -> usize {
@@ -90,7 +107,7 @@ impl SendQueue {
             let mut own = BytesMut::with_capacity(bytes);
             write(&mut own);
             let written = own.len();
-            self.sealed.push_back(own.freeze());
+            self.sealed.push_back(Sealed { bytes: own.freeze(), is_cut: false });
             written
         } else {
             let block = self.block_for(pool, bytes)?;
@@ -124,6 +141,7 @@ impl SendQueue {
         };
         let own = &frame.bytes[..frame.split()];
         let own_bytes = bytes - frame.bytes.len() + own.len();
+        assert!(own_bytes <= pool.block_bytes(), "what is longer has a shared tail");
         let block = self.block_for(pool, own_bytes)?;
         block.put_slice(head.to_bytes().as_ref());
         let start = block.len();
@@ -131,7 +149,8 @@ impl SendQueue {
         wire::patch_inbox_seq(&mut block[start..], frame.inbox_seq_offset, inbox_seq);
         if let Some(tail) = &frame.tail {
             self.seal();
-            self.sealed.push_back(tail.clone());
+            self.sealed.back_mut().expect("the head was sealed").is_cut = true;
+            self.sealed.push_back(Sealed { bytes: tail.clone(), is_cut: false });
         }
         self.bytes += bytes;
         Ok(())
@@ -145,9 +164,9 @@ impl SendQueue {
         if self.sealed.is_empty() {
             self.seal();
         }
-        let next = self.sealed.pop_front()?;
-        self.in_flight_bytes = next.len();
-        Some(next)
+        let Sealed { bytes, is_cut } = self.sealed.pop_front()?;
+        (self.in_flight_bytes, self.in_flight_is_cut) = (bytes.len(), is_cut);
+        Some(bytes)
     }
 
     /// A send has ended; its bytes are given back to the pool by the caller.
@@ -169,14 +188,17 @@ impl SendQueue {
         self.bytes == 0
     }
 
-    /// Drops what waits; what is in flight belongs to the ring.
+    /// Drops what waits; what is in flight belongs to the ring. The rest of a frame that was begun
+    /// stays: whatever follows would be taken for it.
     pub fn clear(&mut self, pool: &mut BlockPool) {
         pool.give_back_unsent(std::mem::take(&mut self.open));
+        let rest = if self.in_flight_is_cut { self.sealed.pop_front() } else { None };
         for sealed in self.sealed.drain(..) {
-            pool.give_back(sealed);
+            pool.give_back(sealed.bytes);
         }
-        self.sealed = VecDeque::new();
-        self.bytes = self.in_flight_bytes;
+        self.sealed = VecDeque::new(); // Empty, the queue holds no memory.
+        self.bytes = self.in_flight_bytes + rest.as_ref().map_or(0, |rest| rest.bytes.len());
+        self.sealed.extend(rest);
         self.overflowed = false;
     }
 
@@ -210,7 +232,8 @@ impl SendQueue {
 
     fn seal(&mut self) {
         if !self.open.is_empty() {
-            self.sealed.push_back(std::mem::take(&mut self.open).freeze());
+            let bytes = std::mem::take(&mut self.open).freeze();
+            self.sealed.push_back(Sealed { bytes, is_cut: false });
         }
     }
 }
@@ -267,6 +290,38 @@ mod tests {
         one.clear(&mut pool);
         other.clear(&mut pool);
         assert_eq!(other.push(&mut pool, MAX, b"x"), Ok(()));
+    }
+
+    fn shared<'t>(bytes: &'t [u8], head_bytes: usize) -> SharedFrame<'t> {
+        let tail = Some(Bytes::copy_from_slice(&bytes[head_bytes..]));
+        SharedFrame { bytes, inbox_seq_offset: 0, tail }
+    }
+
+    #[test]
+    fn what_follows_a_cleared_queue_is_not_taken_for_the_tail_of_what_is_in_flight() {
+        let (mut pool, mut queue) = (BlockPool::new(4, 128), SendQueue::default());
+        let bytes = [5; 3000];
+        for _ in 0..2 {
+            queue.push_shared(&mut pool, 1 << 20, &shared(&bytes, 50), InboxSeq::new(1)).unwrap();
+        }
+        let head = queue.poll_send().unwrap();
+        queue.clear(&mut pool);
+        queue.push(&mut pool, MAX, b"close").unwrap();
+        assert_eq!(queue.bytes(), 4 + 3000 + 7);
+        queue.handle_sent(head.len());
+        assert_eq!(drain(&mut queue, &mut pool), [2950, 7], "the rest of the one that was begun");
+        pool.give_back(head);
+        assert_eq!((pool.out(), queue.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn a_frame_to_many_that_does_not_fit_into_a_block_has_a_tail() {
+        let rows = [(1021, 1024, true), (1020, 1024, false), (2047, 2048, true)];
+        let rows = rows.into_iter().chain([(2044, 2048, false), (2047, 4096, false)]);
+        for (bytes, block_bytes, expected) in rows.chain([(2048, 4096, true)]) {
+            let wants_tail = SharedFrame::wants_tail(bytes, block_bytes);
+            assert_eq!(wants_tail, expected, "{bytes} bytes, blocks of {block_bytes}");
+        }
     }
 
     #[test]
