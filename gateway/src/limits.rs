@@ -277,6 +277,9 @@ fn store(config: &Config, cores: u16) -> Result<store::Options, ConfigError> {
         disk_free_bytes_min: store.disk_free_bytes_min,
         // Each core has a few batches: one open, others on their way.
         batches_in_flight_max: usize::from(cores) * BATCHES_PER_CORE,
+        // So many batches, each closed at its own bound, are the bound of the bytes: a shard counts
+        // its batches, and one that the store did not take would have nowhere to go.
+        bytes_in_flight_max: usize::MAX,
         ..store::Options::default()
     })
 }
@@ -299,6 +302,14 @@ mod tests {
         let limits = check("").unwrap();
         assert_eq!(limits.listen, ["127.0.0.1:7700".parse().unwrap()]);
         assert_eq!((limits.silence_ticks, limits.hello_ticks), (600, 200));
+    }
+
+    #[test]
+    fn the_store_takes_every_batch_that_the_cores_have() {
+        let store = check("[server]\ncores = 64").unwrap().store;
+        assert_eq!(store.batches_in_flight_max, 64 * BATCHES_PER_CORE);
+        let bytes = store.batches_in_flight_max * 2 * store.batch_bytes_max;
+        assert!(store.bytes_in_flight_max >= bytes, "batches may be over their bound");
     }
 
     #[test]
