@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod bench;
 mod cache;
 mod ci;
 mod clock;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Check the rules of the house that no compiler checks.
     Tidy,
+    /// Measure what the core carries, beside a bare ring in the same run.
+    Bench(bench::Arguments),
     /// Print the environment of builds as shell exports.
     Env,
 }
@@ -65,6 +68,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Run(arguments) => return run::run(arguments),
         Task::Test(arguments) => test::test(arguments)?,
         Task::Ci => ci::ci()?,
+        Task::Bench(arguments) => bench::bench(arguments)?,
         Task::Codegen { check } => {
             prerequisites::ensure()?;
             codegen::codegen(*check)?;

@@ -1,0 +1,122 @@
+//! A server to be measured, on a data directory of its own.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::environment::Environment;
+
+/// Connections of one core: within a limit of 20,000 open files.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running server; dropped, it is killed and its data is removed.
+pub(super) struct Server {
+    process: Child,
+    data: TempDir,
+    gateway: String,
+    admin: String,
+}
+
+impl Server {
+    /// Starts one on free ports and waits until it accepts.
+    pub(super) fn start(environment: &Environment, cores: u16) -> Result<Self> {
+        let data = tempfile::Builder::new().prefix("mooring-bench-").tempdir_in("/var/tmp")?;
+        let log = File::create(data.path().join("server.log"))?;
+        let mut process = Command::new(environment.release_binary("mooring"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--cores", &cores.to_string(), "--data"])
+            .arg(data.path().join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .context("cannot start the server")?;
+        let output = process.stdout.take().context("its output is piped")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let address = |name: &str| {
+            let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            word.map(ToOwned::to_owned).with_context(|| format!("not a ready line: {line:?}"))
+        };
+        let (gateway, admin) = (address("gateway=")?, address("admin=")?);
+        Ok(Self { process, data, gateway, admin })
+    }
+
+    /// Its data directory.
+    pub(super) fn data(&self) -> std::path::PathBuf {
+        self.data.path().join("data")
+    }
+
+    /// Where clients connect.
+    pub(super) fn url(&self) -> String {
+        format!("ws://{}", self.gateway)
+    }
+
+    /// What it has used of the processors, in user and kernel mode.
+    pub(super) fn processor_time(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.process.id());
+        let stat = std::fs::read_to_string(Path::new(&path)).context("the server has ended")?;
+        // After the name, which may hold anything: utime and stime are the 12th and 13th.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+        Ok(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second())?)
+    }
+
+    /// How many messages its commit groups had: (upper bound, groups).
+    pub(super) fn commit_groups(&self) -> Result<Vec<(f64, u64)>> {
+        let mut stream = TcpStream::connect(&self.admin)?;
+        stream.set_read_timeout(Some(ADMIN_TIMEOUT))?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(buckets(&text, "mooring_store_group_messages_bucket"))
+    }
+
+    /// Ends it, and its data.
+    pub(super) fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.process), Signal::KILL)?;
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone after `stop`; then both do nothing.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The buckets of a histogram of the exposition, each with its own count.
+fn buckets(text: &str, name: &str) -> Vec<(f64, u64)> {
+    let mut below = 0;
+    let mut found = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix(name)) {
+        let bound = line.split('"').nth(1).and_then(|bound| bound.parse::<f64>().ok());
+        let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        if let (Some(bound), Some(count)) = (bound, count) {
+            found.push((bound, count - std::mem::replace(&mut below, count)));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_counted_apart() {
+        let text =
+            "# HELP x\nx_bucket{le=\"1.0\"} 3\nx_bucket{le=\"2.0\"} 3\nx_bucket{le=\"4.0\"} 9\n";
+        assert_eq!(buckets(text, "x_bucket"), [(1.0, 3), (2.0, 0), (4.0, 6)]);
+    }
+}
