@@ -229,7 +229,7 @@ fn encode_store(
             .cumulative()
             .map(|(bound, count)| {
                 let within = count - std::mem::replace(&mut below, count);
-                (bound.map_or(f64::MAX, |bound| bound as f64 / divisor), within)
+                (bound.map_or(f64::INFINITY, |bound| bound as f64 / divisor), within)
             })
             .collect();
         #[expect(clippy::cast_precision_loss, reason = "bounds and sums for a plot")]
