@@ -11,7 +11,7 @@ use ws::encoder;
 
 use crate::connection::{Connection, Connections, Phase};
 use crate::event::{Effect, Effects};
-use crate::pools::BlockPool;
+use crate::pools::{BlockPool, BodyPool};
 use crate::send_queue::{QueueFull, SharedFrame};
 use crate::wheel::{Tick, Wheel};
 
@@ -28,6 +28,8 @@ pub struct Outgoing {
     /// Their deadlines.
     pub wheel: Wheel,
     blocks: BlockPool,
+    /// What the recipients of a long delivery share.
+    tails: BodyPool,
     queue_bytes_max: usize,
     close_ticks: u32,
     /// To be flushed at the end of this turn.
@@ -58,6 +60,7 @@ impl Outgoing {
             encoder: Encoder::new(64 * 1024),
             wheel: Wheel::default(),
             blocks: BlockPool::new(send_blocks.0, send_blocks.1),
+            tails: BodyPool::default(),
             queue_bytes_max,
             close_ticks,
             dirty: Vec::new(),
@@ -100,7 +103,7 @@ impl Outgoing {
         let template = self.encoder.deliver_template(event);
         let bytes = template.bytes();
         let tail = SharedFrame::wants_tail(bytes.len(), self.blocks.block_bytes())
-            .then(|| Bytes::copy_from_slice(&bytes[template.head_bytes()..]));
+            .then(|| self.tails.copy(&bytes[template.head_bytes()..]));
         let frame = SharedFrame { bytes, inbox_seq_offset: template.inbox_seq_offset(), tail };
         for &(conn, inbox_seq) in recipients {
             let Some(connection) = self.connections.get(conn) else { continue };
