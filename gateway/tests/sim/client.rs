@@ -93,11 +93,15 @@ impl Client {
 
     /// The bytes of Hello.
     pub(crate) fn hello(&mut self, from: &From) -> Vec<u8> {
+        self.hello_with(from, &super::setup::token(self.user, self.device))
+    }
+
+    /// As [`Self::hello`], with a token for another ring of keys.
+    pub(crate) fn hello_with(&mut self, from: &From, token: &str) -> Vec<u8> {
         self.cursor = from.cursor;
-        let token = super::setup::token(self.user, self.device);
         let credential = match &from.ticket {
             Some(ticket) => Credential::Ticket(ticket),
-            None => Credential::Token(&token),
+            None => Credential::Token(token),
         };
         let (device, epoch, cursor) = (self.device, from.epoch, from.cursor);
         let protocol_version = wire::limits::PROTOCOL_VERSION;
