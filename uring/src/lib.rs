@@ -90,4 +90,4 @@ pub use ring::{PreparedRing, Ring, Stats};
 pub use rustix::io::Errno;
 pub use submit::SEND_BYTES_MAX;
 pub use token::Token;
-pub use wake::{PeerId, RingHandle, Sleeper, Waker};
+pub use wake::{PeerId, RingHandle, Waker};
