@@ -238,7 +238,7 @@ fn a_bad_configuration_is_named_by_key_with_status_78_checked_or_served() {
         let mut check = mooring(&["check-config"]);
         let mut serve = mooring(&["serve", "--config"]);
         for command in [check.arg(&file), serve.arg(&file)] {
-            let ended = Running::start(command.env("MOORING_DATA", &data)).end();
+            let ended = Running::start(command.current_dir(&folder)).end();
             assert_said(name, (ended.status, &ended.stderr), (CONFIG, &expected));
             assert_eq!(ended.stdout, "", "{name}");
         }

@@ -83,6 +83,7 @@ fn a_drain_sends_clients_away_and_the_next_start_has_everything() {
     }
     let ended = server.end();
     assert_eq!(ended.status, 0, "{}", ended.stderr);
+    assert_eq!(ended.stdout.lines().count(), 1, "the ready line alone");
 
     let server = Server::start(&data);
     let (mut bob, head) = resume(&server, &data, BOB, epoch);
