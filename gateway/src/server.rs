@@ -1,8 +1,8 @@
 //! A running gateway: its cores, and how they start and end together.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 
 use router::mesh::mesh;
@@ -125,16 +125,21 @@ impl Gateway {
         let store = Arc::new(store.start(cores, hooks)?);
         let metrics = Arc::new(Metrics::new(cores, Arc::clone(&store)));
         let ending = Arc::new(Ending::default());
+        // A connection can be passed only to a ring that is enabled: nobody accepts before all are.
+        let enabled = Arc::new(Barrier::new(usize::from(cores)));
         let mut threads = Vec::with_capacity(usize::from(cores));
         for (port, Prepared { ring, listeners }) in ports.into_iter().zip(prepared.drain(..)) {
             let core = port.core();
             let (common, store) = (common.clone(), Arc::clone(&store));
             let (metrics, ending) = (Arc::clone(&metrics), Arc::clone(&ending));
             let (wakers, handles, bells) = (wakers.clone(), handles.clone(), bells.clone());
+            let enabled = Arc::clone(&enabled);
             let run = move || -> Result<(), RingError> {
                 let clock = Clock::start();
                 let shard = Shard::new(common, port, clock.now(), || store.new_batch(core));
-                let ring: Ring = ring.enable()?;
+                let ring = ring.enable();
+                enabled.wait();
+                let ring: Ring = ring?;
                 let parts = Parts {
                     core,
                     cores,
