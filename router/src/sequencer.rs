@@ -324,7 +324,10 @@ impl Sequencer {
             let channel = self.channels.get_mut(&id).expect("the clock lists those in memory");
             if channel.is_quiet() && !channel.recent {
                 self.channels.remove(&id);
-                return;
+                if self.channels.len() < self.limits.channels_max {
+                    return;
+                }
+                continue; // The bound gave way before: it comes back.
             }
             channel.recent = false;
             self.clock.push_back(id);

@@ -4,6 +4,7 @@
 mod sim;
 
 mod ending;
+mod folding;
 mod groups;
 mod posting;
 mod pressure;
