@@ -9,4 +9,6 @@ pub mod options;
 pub mod report;
 pub mod rounds;
 pub mod sides;
+pub mod stopwatch;
+pub mod subjects;
 pub mod threads;
