@@ -341,11 +341,11 @@ impl Shard {
             fingerprint,
             ask,
         };
-        if let Err(offer) = self.push_offer(offer) {
-            if let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) {
-                // `hear` ends at this, and stops reading.
-                live.stall = Some(Box::new(Stall { offer: Some(offer), bytes: Vec::new() }));
-            }
+        if let Err(offer) = self.push_offer(offer)
+            && let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live)
+        {
+            // `hear` ends at this, and stops reading.
+            live.stall = Some(Box::new(Stall { offer: Some(offer), bytes: Vec::new() }));
         }
     }
 
