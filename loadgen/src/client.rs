@@ -3,7 +3,11 @@
 //!
 //! ```text
 //!   Closed --handle_connected--> Handshake --101--> Hello --Welcome--> Live --> (an Ending)
+//!      ^                                                                           |
+//!      +---------------------------------- reset ----------------------------------+
 //! ```
+//!
+//! A session that *resumes* keeps its ticket, epoch and cursor over a reset, and goes on from them.
 
 use std::time::Duration;
 
@@ -11,7 +15,7 @@ use bytes::BytesMut;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt};
 use wire::client::{Credential, CursorAck, Hello, Ping, Sync};
-use wire::server::{ChannelReady, Limits, Posted, Rejected, Welcome};
+use wire::server::{ChannelReady, Limits, Posted, Rejected, Resume, Welcome};
 use wire::{ClientBody, Deliver, DeviceId, Epoch, InboxSeq, ServerBody, UserId};
 use ws::handshake::{ClientRequest, Progress, read_response};
 use ws::{Event, MaskKey, Role, Session, encoder};
@@ -46,6 +50,11 @@ pub(crate) struct Kit {
 pub(crate) enum News<'a> {
     /// It is live; its inbox is at this place.
     Live(InboxSeq, Limits),
+    /// It is live again, and everything behind its cursor follows.
+    Resumed,
+    /// It is live again, but the server does not know its cursor: its inbox begins anew at this
+    /// place.
+    Reset(InboxSeq),
     /// A message has its place.
     Posted(Posted),
     /// A channel is made.
@@ -78,9 +87,17 @@ struct State {
     user: UserId,
     device: DeviceId,
     token: Box<str>,
+    resumes: bool,
+    /// Of the last Welcome, if the session resumes; until it is refused.
+    ticket: Option<Box<[u8]>>,
+    /// Of the last Welcome, if the session resumes.
+    epoch: Epoch,
     is_live: bool,
-    /// The last place received.
+    has_resumed: bool,
+    /// The last place received: what is received is kept, so this is the cursor.
     inbox: InboxSeq,
+    /// The server's wish for the next connection.
+    come_back_after: Duration,
     unacknowledged: u32,
     ack_at: Nanos,
     heartbeat: Duration,
@@ -88,14 +105,19 @@ struct State {
 }
 
 impl Client {
-    /// A session that has not begun.
-    pub(crate) fn new(user: UserId, device: DeviceId, token: Box<str>) -> Self {
+    /// A session that has not begun; whether it goes on from where it was after a [`Self::reset`].
+    pub(crate) fn new(user: UserId, device: DeviceId, token: Box<str>, resumes: bool) -> Self {
         let state = State {
             user,
             device,
             token,
+            resumes,
+            ticket: None,
+            epoch: Epoch::NONE,
             is_live: false,
+            has_resumed: false,
             inbox: InboxSeq::ZERO,
+            come_back_after: Duration::ZERO,
             unacknowledged: 0,
             ack_at: Nanos::NEVER,
             heartbeat: Duration::ZERO,
@@ -186,25 +208,43 @@ impl Client {
     /// The connection is gone; the session can begin again.
     pub(crate) fn reset(&mut self) {
         self.socket = Socket::Closed;
-        let State { user, device, .. } = self.state;
-        let token = std::mem::take(&mut self.state.token);
-        *self = Self::new(user, device, token);
+        let state = &mut self.state;
+        (state.is_live, state.has_resumed, state.unacknowledged) = (false, false, 0);
+        (state.ack_at, state.heartbeat_at) = (Nanos::NEVER, Nanos::NEVER);
+    }
+
+    /// Whether `ending` came of the ticket, so that the token may do. The next Hello says it.
+    pub(crate) fn falls_back(&mut self, ending: &Ending) -> bool {
+        let unauthorised = wire::CloseCode::Unauthorised.number();
+        let is_refused = matches!(ending, Ending::Closed(Some(code), _) if *code == unauthorised);
+        is_refused && self.state.ticket.take().is_some()
+    }
+
+    /// How long the server asked to wait before the next connection; zero if it did not.
+    pub(crate) fn take_delay(&mut self) -> Duration {
+        std::mem::take(&mut self.state.come_back_after)
     }
 
     /// Whether it has been welcomed.
     pub(crate) const fn is_live(&self) -> bool {
         self.state.is_live
     }
+
+    /// Whether it goes on from its cursor.
+    pub(crate) const fn has_resumed(&self) -> bool {
+        self.state.has_resumed
+    }
 }
 
 impl State {
     fn say_hello(&mut self, kit: &mut Kit, out: &mut BytesMut) {
+        let token = Credential::Token(&self.token);
         let hello = Hello {
             protocol_version: wire::limits::PROTOCOL_VERSION,
-            credential: Credential::Token(&self.token),
+            credential: self.ticket.as_deref().map_or(token, Credential::Ticket),
             device: self.device,
-            epoch: Epoch::NONE,
-            cursor: InboxSeq::ZERO,
+            epoch: self.epoch,
+            cursor: if self.epoch == Epoch::NONE { InboxSeq::ZERO } else { self.inbox },
             client: NAME,
         };
         append(kit, hello, out);
@@ -295,9 +335,11 @@ impl State {
                     self.send(kit, now, Sync { after: page.next, limit: 0 }, out);
                 }
             }
-            // A `Reconnect` is followed by a close, which ends the session.
+            // It is followed by a close, which ends the session.
+            ServerBody::Reconnect(reconnect) => {
+                self.come_back_after = Duration::from_millis(reconnect.after_ms.into());
+            }
             ServerBody::Welcome(_)
-            | ServerBody::Reconnect(_)
             | ServerBody::HistoryPage(_)
             | ServerBody::ChannelPage(_)
             | ServerBody::TypingFrom(_)
@@ -321,13 +363,30 @@ impl State {
             return Err(Ending::Unexpected("a Welcome for somebody else"));
         }
         self.is_live = true;
-        // It is not needed again: a session that breaks is counted, not resumed.
-        self.token = Box::default();
-        self.inbox = welcome.inbox_head;
+        let before = self.epoch;
+        if self.resumes {
+            self.ticket = Some(welcome.ticket.into());
+            self.epoch = welcome.epoch;
+        } else {
+            // It is not needed again: a session that breaks is counted, not resumed.
+            self.token = Box::default();
+        }
         self.heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.max(1).into());
         // Spread: sessions that were opened together must not all speak together.
         self.heartbeat_at = now.plus(self.heartbeat.mul_f64(kit.rng.random::<f64>()));
-        news(&News::Live(welcome.inbox_head, welcome.limits));
+        let head = welcome.inbox_head;
+        let is_known = before == welcome.epoch && self.inbox <= head;
+        self.has_resumed = welcome.resume == Resume::Resumed && is_known;
+        if self.has_resumed {
+            news(&News::Resumed);
+            return Ok(());
+        }
+        self.inbox = head;
+        news(&if before == Epoch::NONE {
+            News::Live(head, welcome.limits)
+        } else {
+            News::Reset(head)
+        });
         Ok(())
     }
 

@@ -24,7 +24,7 @@ fn target() -> Target {
 }
 
 fn client() -> Client {
-    Client::new(user(7), DeviceId(1), "token".into())
+    Client::new(user(7), DeviceId(1), "token".into(), false)
 }
 
 fn limits() -> Limits {
@@ -113,7 +113,13 @@ fn frames(written: &[u8]) -> Vec<String> {
     while let Some(event) = session.next_event(&mut input).unwrap() {
         frames.push(match event {
             Event::Binary(frame) => match wire::decode_client(frame).unwrap().body {
-                ClientBody::Hello(hello) => format!("hello {:?}", hello.credential),
+                ClientBody::Hello(Hello { credential, epoch: Epoch::NONE, cursor, .. }) => {
+                    assert_eq!(cursor, InboxSeq::ZERO);
+                    format!("hello {credential:?}")
+                }
+                ClientBody::Hello(Hello { credential, epoch, cursor, .. }) => {
+                    format!("hello {credential:?} epoch {} cursor {cursor}", epoch.0)
+                }
                 ClientBody::CursorAck(ack) => format!("ack {}", ack.inbox_seq),
                 ClientBody::Sync(sync) => format!("sync {}", sync.after),
                 ClientBody::Ping(_) => "ping".to_owned(),
@@ -287,4 +293,69 @@ fn a_client_that_is_not_live_sends_nothing_and_one_that_was_reset_begins_again()
     out.clear();
     assert!(client.leave(&mut kit, &mut out) && !client.leave(&mut kit, &mut out));
     assert_eq!((frames(&out), client.deadline()), (vec!["close Some(1000)".into()], Nanos::NEVER));
+}
+
+#[test]
+fn a_session_that_resumes_says_its_ticket_and_cursor_and_falls_back_to_its_token() {
+    let page = |place, end| {
+        let entries = [deliver(place)];
+        let entries = Deliveries::from(&entries[..]);
+        let next = InboxSeq::new(place);
+        Server(Vec::new()).frame(SyncPage { entries, next, end }).0
+    };
+    let resumed = Welcome { resume: Resume::Resumed, inbox_head: InboxSeq::new(43), ..welcome() };
+    let rows = [
+        // What the server says to the second Hello, what the session's news begin with, and
+        // whether it has resumed.
+        ("resumed", resumed, "Resumed", true),
+        ("reset", Welcome { resume: Resume::Reset, ..resumed }, "Reset(@43)", false),
+        ("another epoch", Welcome { epoch: Epoch(8), ..resumed }, "Reset(@43)", false),
+        ("fresh", Welcome { resume: Resume::Fresh, ..resumed }, "Reset(@43)", false),
+        (
+            "a head below the cursor",
+            Welcome { inbox_head: InboxSeq::new(40), ..resumed },
+            "Reset(@40)",
+            false,
+        ),
+    ];
+    for (name, second, expected, has_resumed) in rows {
+        let (mut kit, mut out) = (kit(), BytesMut::new());
+        let mut client = Client::new(user(7), DeviceId(1), "token".into(), true);
+        client.handle_connected(&mut kit, &target(), &mut out);
+        let bytes = Server::answering(&out).frame(welcome()).frame(deliver(HEAD + 1)).0;
+        give(&mut client, &mut kit, &[&bytes]);
+        client.reset();
+        assert!(!client.is_live(), "{name}");
+        out.clear();
+        client.handle_connected(&mut kit, &target(), &mut out);
+        let bytes = Server::answering(&out).frame(second).0;
+        let pages = [page(42, false), page(43, true)];
+        let (news, answers, _) = give(&mut client, &mut kit, &[&bytes, &pages[0], &pages[1]]);
+        assert_eq!(news[0], expected, "{name}");
+        let ticket = Credential::Ticket(b"ticket");
+        let hello = format!("hello {ticket:?} epoch 9 cursor @41");
+        assert_eq!(answers, [hello.as_str(), "sync @42"], "{name}");
+        assert_eq!(client.has_resumed(), has_resumed, "{name}");
+
+        client.reset();
+        let refused = Ending::closed(Some(CloseCode::Unauthorised.number()), "");
+        assert!(client.falls_back(&refused) && !client.falls_back(&refused), "{name}: once");
+        out.clear();
+        client.handle_connected(&mut kit, &target(), &mut out);
+        let bytes = Server::answering(&out).0;
+        let (_, answers, _) = give(&mut client, &mut kit, &[&bytes]);
+        assert!(answers[0].starts_with("hello Token(\"token\") epoch"), "{name}: {answers:?}");
+    }
+}
+
+#[test]
+fn the_servers_wish_for_the_next_connection_is_told_once() {
+    let mut kit = kit();
+    let mut client = live(&mut kit);
+    let reconnect = wire::server::Reconnect { after_ms: 250, url: None };
+    let bytes = Server(Vec::new()).frame(reconnect).close(1001).0;
+    give(&mut client, &mut kit, &[&bytes]);
+    client.reset();
+    assert_eq!(client.take_delay(), Duration::from_millis(250));
+    assert_eq!(client.take_delay(), Duration::ZERO);
 }

@@ -1,6 +1,6 @@
 //! Starts the threads, says when, listens to them, and adds up what they did.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::clock::{Clock, Nanos, wall_seconds};
 use crate::engine::{self, Assignment, Outcome, Signals, Tally, Word};
@@ -38,6 +40,8 @@ pub(crate) struct Ended {
     pub(crate) ring: String,
     /// Resident memory while everything was open.
     pub(crate) resident_bytes: u64,
+    /// How long the window was: as the plan says, unless somebody has asked for an earlier end.
+    pub(crate) measured: Duration,
 }
 
 /// What is known of the threads while they run.
@@ -68,6 +72,7 @@ pub(crate) fn run(plan: &Plan, screen: &mut Screen) -> Result<Ended> {
     let run: u32 = rand::random();
     let (words, heard) = mpsc::channel();
     let signals = Arc::new(Signals::default());
+    watch_interrupts(&signals.finish).context("signals cannot be watched for")?;
     let targets: Arc<[_]> = plan.targets.as_slice().into();
     let connects_max = (CONNECTS_MAX / plan.threads).clamp(8, CONNECTS_PER_THREAD_MAX);
     let began = clock.now();
@@ -82,6 +87,7 @@ pub(crate) fn run(plan: &Plan, screen: &mut Screen) -> Result<Ended> {
             connects_max,
             warmup: plan.warmup,
             duration: plan.duration,
+            reconnects: plan.reconnects,
             clock,
             seed: seeds.next_u64(),
             signals: signals.clone(),
@@ -111,13 +117,25 @@ pub(crate) fn run(plan: &Plan, screen: &mut Screen) -> Result<Ended> {
         thread.join().expect("a panic aborts the process");
     }
     result?;
+    let measured = conductor.measured();
     let last_live = conductor.outcomes.iter().map(|outcome| outcome.tally.last_live).max();
     Ok(Ended {
         opening: last_live.unwrap_or_default().since(began),
         ring: conductor.ring,
         resident_bytes: conductor.resident_bytes,
+        measured,
         outcomes: conductor.outcomes,
     })
+}
+
+/// The first interrupt ends the window, with a drain and a report; the second ends the process.
+fn watch_interrupts(finish: &Arc<AtomicBool>) -> std::io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first one finds the flag not set.
+        flag::register_conditional_shutdown(signal, 128 + signal, finish.clone())?;
+        flag::register(signal, finish.clone())?;
+    }
+    Ok(())
 }
 
 /// A thread's whole life.
@@ -144,6 +162,7 @@ fn options(chat: &ChatPlan, share: Share, run: u32, work: &Assignment) -> ChatOp
         unanswered_max: chat.unanswered_max,
         run,
         seed: work.seed,
+        reconnects: work.reconnects,
     }
 }
 
@@ -209,13 +228,25 @@ impl Conductor<'_> {
 
     fn say_start(&mut self) {
         self.resident_bytes = machine::resident_bytes();
-        if matches!(self.plan.scenario, Scenario::Idle { .. }) {
-            let held: u32 = self.tallies.iter().map(|tally| tally.live).sum();
-            self.screen.answer(&format!("held {held}"));
+        match self.plan.scenario {
+            Scenario::Idle { .. } => {
+                let held: u32 = self.tallies.iter().map(|tally| tally.live).sum();
+                self.screen.answer(&format!("held {held}"));
+            }
+            Scenario::Chat(_) => self.screen.answer("started"),
         }
         let start = self.clock.now().plus(LEAD);
         self.signals.start.store(start.0, Ordering::Release);
         self.wakers.iter().for_each(uring::Waker::wake);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.signals.finish.load(Ordering::Relaxed)
+    }
+
+    fn measured(&self) -> Duration {
+        let longest = self.outcomes.iter().map(|outcome| outcome.usage.wall).max();
+        longest.filter(|_| self.is_cut()).unwrap_or(self.plan.duration)
     }
 
     fn show(&mut self) {
@@ -229,7 +260,7 @@ impl Conductor<'_> {
             Stage::Opening
         } else if now < measured {
             Stage::Warmup
-        } else if now < measured.plus(self.plan.duration) {
+        } else if now < measured.plus(self.plan.duration) && !self.is_cut() {
             Stage::Measuring(now.since(measured))
         } else {
             Stage::Draining

@@ -75,6 +75,9 @@ struct CommonArgs {
     /// The first user's number; the others follow.
     #[arg(long, value_name = "N", default_value_t = FIRST_USER_DEFAULT)]
     first_user: u64,
+    /// Sessions that end come back, go on from their cursor, and send again what was not answered.
+    #[arg(long)]
+    reconnect: bool,
     /// Also write the report here, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -175,6 +178,7 @@ fn check(scenario: ScenarioArgs, command: String, files_max: u64) -> Result<Plan
         warmup: common.warmup,
         duration: common.duration,
         first_user: common.first_user,
+        reconnects: common.reconnect,
         json: common.json,
         hdr: common.hdr,
         seed: common.seed,
@@ -325,6 +329,7 @@ mod tests {
         assert_eq!((chat.rate, chat.bytes, chat.unanswered_max), (1000.0, 128, 256));
         assert_eq!((plan.warmup.as_secs(), plan.duration.as_secs()), (2, 10));
         assert_eq!((plan.threads, plan.first_user), (1, 1_000_001));
+        assert!(!plan.reconnects);
         assert_eq!(plan.targets[0].path, "/v1/ws");
         assert!(plan.command.ends_with("--pairs 5"));
     }

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
     pub(crate) first_user: u64,
+    /// Sessions that end come back and go on from their cursor.
+    pub(crate) reconnects: bool,
     pub(crate) json: Option<PathBuf>,
     pub(crate) hdr: bool,
     pub(crate) seed: Option<u64>,

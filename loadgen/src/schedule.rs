@@ -81,6 +81,11 @@ impl Schedule {
         (self.next.at < self.end).then_some(self.next)
     }
 
+    /// Nothing is due from `end` on.
+    pub(crate) fn cut(&mut self, end: Nanos) {
+        self.end = self.end.min(end);
+    }
+
     /// Goes on to the message after it.
     pub(crate) fn advance(&mut self) {
         let (offset, session) = match &mut self.kind {

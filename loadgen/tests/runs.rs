@@ -5,13 +5,16 @@
 
 mod peer;
 
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use peer::Fault;
+use tempfile::TempDir;
 
 /// Runs `loadgen run ...` and gives back what it said and its JSON. `None` where the environment
 /// permits to go without a ring.
@@ -21,22 +24,27 @@ fn run(address: SocketAddr, flags: &str) -> Option<(Output, serde_json::Value)> 
         assert!(permitted, "{error}\n(MOORING_ALLOW_NO_URING=1 skips the tests of the ring)");
         return None;
     }
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("keys")).unwrap();
-    let pem = SigningKey::from_bytes(&[5; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
-    std::fs::write(dir.path().join("keys/first.pem"), pem.as_bytes()).unwrap();
+    let dir = data();
     let json = dir.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .arg("run")
-        .args(flags.split_whitespace())
-        .args(["--url", &format!("ws://{address}"), "--data"])
-        .arg(dir.path())
-        .arg("--json")
-        .arg(&json)
-        .output()
-        .unwrap();
-    let report = std::fs::read(&json).unwrap_or_default();
+    let output = command(address, flags, &dir).arg("--json").arg(&json).output().unwrap();
+    let report = fs::read(&json).unwrap_or_default();
     Some((output, serde_json::from_slice(&report).unwrap_or_default()))
+}
+
+/// What stands for a server's data directory.
+fn data() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    let pem = SigningKey::from_bytes(&[5; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
+    fs::write(dir.path().join("keys/first.pem"), pem.as_bytes()).unwrap();
+    dir
+}
+
+fn command(address: SocketAddr, flags: &str, dir: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.arg("run").args(flags.split_whitespace());
+    command.args(["--url", &format!("ws://{address}"), "--data"]).arg(dir.path());
+    command
 }
 
 fn said(output: &Output) -> String {
@@ -100,6 +108,72 @@ fn lost_sessions_and_missing_answers_fail_the_run_without_a_finding_of_the_oracl
         assert_eq!(output.status.code(), Some(3), "{fault:?}: {text}");
         assert_eq!(report["verdict"], "failed", "{fault:?}");
     }
+}
+
+#[test]
+fn sessions_that_break_come_back_and_everything_is_posted_and_delivered_once() {
+    let address = peer::start(Fault::Break);
+    let Some((output, report)) = run(address, &format!("{CHAT} --reconnect")) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let count = |path: &str| report.pointer(path).unwrap().as_u64().unwrap();
+    assert!(count("/sessions/reconnects") > 0, "{report:#}");
+    assert_eq!(count("/sessions/resumed"), count("/sessions/reconnects"));
+    assert_eq!(count("/sessions/held"), 22);
+    assert!(count("/posted/retried") > 0, "{report:#}");
+    assert_eq!(count("/posted/count"), count("/sent/count"));
+}
+
+#[test]
+fn each_promise_of_a_resume_that_is_broken_is_found_by_its_name() {
+    let rows = [
+        (Fault::BreakAndLose, "lost"),
+        (Fault::BreakAndDuplicate, "duplicated"),
+        (Fault::BreakAndMove, "duplicated"),
+        (Fault::BreakAndReuse, "reused"),
+        (Fault::BreakAndForget, "lost"),
+    ];
+    for (fault, finding) in rows {
+        let Some((output, report)) = run(peer::start(fault), &format!("{CHAT} --reconnect")) else {
+            return;
+        };
+        assert_eq!(output.status.code(), Some(1), "{fault:?}: {}", said(&output));
+        let found = report["oracle"][finding].as_u64().unwrap();
+        assert!(found > 0, "{fault:?}: {report:#}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_window_with_a_drain_and_a_report() {
+    if uring::probe().is_err() {
+        // `run` above tells whether that is permitted.
+        return;
+    }
+    let dir = data();
+    let json = dir.path().join("report.json");
+    let address = peer::start(Fault::None);
+    let mut child = command(address, "chat --pairs 2 --rate 100 --duration 1h --warmup 0s", &dir)
+        .arg("--json")
+        .arg(&json)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "started\n");
+    let pid = rustix::process::Pid::from_child(&child);
+    let mut peers_turn = String::new();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    out.read_to_string(&mut peers_turn).unwrap();
+    let status = child.wait().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    // Whether anything was sent before the interrupt is a matter of time; that all was answered is
+    // not.
+    assert!(matches!(status.code(), Some(0 | 3)), "{peers_turn}");
+    assert_eq!(report["posted"]["unanswered"], 0);
+    assert_eq!(report["posted"]["count"], report["sent"]["count"]);
+    assert!(report["measured_s"].as_f64().unwrap() < 3600.0, "{report:#}");
 }
 
 #[test]

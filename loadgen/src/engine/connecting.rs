@@ -20,6 +20,16 @@ const ATTEMPTS_MAX: u32 = 6;
 /// Before the second attempt; it doubles from one to the next: about six seconds in all.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
+/// Before the second attempt of a session that comes back; it doubles from one to the next, and
+/// the time waited is any up to it (full jitter), so that they come back apart.
+const RETURN_BACK_OFF: Duration = Duration::from_millis(20);
+
+/// It doubles no further than this.
+const RETURN_BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// A session that is not live again after so long is given up.
+const RETURN_MAX: Duration = Duration::from_secs(60);
+
 /// From TCP to Welcome.
 const OPENING_MAX: Duration = Duration::from_secs(15);
 
@@ -50,8 +60,8 @@ impl Connects {
 }
 
 impl<S: Script> Engine<S> {
-    /// Starts as many connections as may be on their way.
-    pub(super) fn connect_more(&mut self, now: Nanos) -> Result<()> {
+    /// While sessions are opened for the first time: fails if they cannot be.
+    pub(super) fn check_opening(&mut self, now: Nanos) -> Result<()> {
         let last_live = self.tally.last_live.max(self.stage_since);
         if now.since(last_live) > OPENING_SILENCE_MAX {
             self.give_up_opening(now);
@@ -64,19 +74,24 @@ impl<S: Script> Engine<S> {
                 reasons(&self.tally.failures)
             );
         }
+        Ok(())
+    }
+
+    /// Starts as many connections as may be on their way.
+    pub(super) fn start_connects(&mut self, now: Nanos) -> Result<()> {
         while self.connects.in_flight < self.connects.in_flight_max {
             let Some(session) = self.connects.queue.pop_front() else { break };
             let slot = &mut self.slots[session as usize];
             let count = u32::try_from(self.work.targets.len())?;
             let global = self.work.first + session;
             let target = &self.work.targets[(global % count) as usize];
-            let skipped = slot.attempt * SOURCES_APART * CONNECTIONS_PER_SOURCE;
+            let skipped = slot.attempt % ATTEMPTS_MAX * SOURCES_APART * CONNECTIONS_PER_SOURCE;
             let source = target.source((global / count).wrapping_add(skipped));
             if self.ring.connect(Token::new(session, 0), target.address, source).is_err() {
                 self.connects.queue.push_front(session);
                 break;
             }
-            self.tally.retries += u64::from(slot.attempt > 0);
+            self.tally.retries += u64::from(slot.attempt > 0 && !slot.is_returning());
             slot.life = Life::Connecting;
             slot.deadline = now.plus(OPENING_MAX);
             slot.operations += 1;
@@ -127,24 +142,38 @@ impl<S: Script> Engine<S> {
 
     /// The session was welcomed.
     pub(super) fn handle_live(&mut self, session: u32, now: Nanos) {
-        self.slots[session as usize].life = Life::Live;
+        let slot = &mut self.slots[session as usize];
+        slot.life = Life::Live;
+        if slot.is_returning() {
+            slot.down_since = Nanos::NEVER;
+            self.tally.down -= 1;
+            self.tally.reconnects += 1;
+            self.tally.resumed += u64::from(slot.client.has_resumed());
+        }
         self.connects.in_flight -= 1;
         self.tally.live += 1;
         self.tally.last_live = now;
     }
 
     /// The session is over, whatever it was. Its connection is closed, and if it was not live yet
-    /// it may be tried again.
+    /// it may be tried again; if it was, it may come back.
     pub(super) fn handle_ending(&mut self, session: u32, now: Nanos, ending: &Ending) {
         let slot = &mut self.slots[session as usize];
         let retry = match slot.life {
             Life::Live => {
                 self.tally.live -= 1;
-                if self.stage < Stage::Leaving {
-                    *self.tally.dropped.entry(ending.label()).or_default() += 1;
-                    self.script.handle_ended(session);
+                self.stage < Stage::Leaving && self.comes_back(session, now, ending)
+            }
+            Life::Connecting | Life::Opening if slot.is_returning() => {
+                self.connects.in_flight -= 1;
+                *self.tally.failures.entry(ending.label()).or_default() += 1;
+                let may_pass = ending.may_pass() || slot.client.falls_back(ending);
+                let retry = may_pass && now.since(slot.down_since) < RETURN_MAX;
+                if !retry {
+                    self.tally.down -= 1;
+                    self.give_up_live(session, ending);
                 }
-                false
+                retry
             }
             Life::Connecting | Life::Opening => {
                 self.connects.in_flight -= 1;
@@ -155,6 +184,7 @@ impl<S: Script> Engine<S> {
             }
             Life::Waiting | Life::Ending { .. } | Life::Gone => return,
         };
+        let slot = &mut self.slots[session as usize];
         slot.life = Life::Ending { retry };
         slot.out.clear();
         slot.return_block(&mut self.blocks);
@@ -164,7 +194,29 @@ impl<S: Script> Engine<S> {
             self.ring.close(descriptor, token);
             slot.operations += 2;
         }
+        // Or its next connection would be received from twice.
+        self.starved.retain(|starved| *starved != session);
         self.settle(session, now);
+    }
+
+    /// Whether a live session that has ended is to be live again.
+    fn comes_back(&mut self, session: u32, now: Nanos, ending: &Ending) -> bool {
+        if !(self.work.reconnects && ending.may_pass()) {
+            self.give_up_live(session, ending);
+            return false;
+        }
+        *self.tally.broken.entry(ending.label()).or_default() += 1;
+        self.tally.down += 1;
+        let slot = &mut self.slots[session as usize];
+        (slot.attempt, slot.down_since) = (0, now);
+        self.script.handle_broken(session);
+        true
+    }
+
+    /// A session that was live will not be again.
+    fn give_up_live(&mut self, session: u32, ending: &Ending) {
+        *self.tally.dropped.entry(ending.label()).or_default() += 1;
+        self.script.handle_ended(session);
     }
 
     /// Goes on once nothing of the connection is left in the ring.
@@ -180,9 +232,15 @@ impl<S: Script> Engine<S> {
             slot.life = Life::Gone;
             return;
         }
-        // From half to one and a half: sessions that failed together come back apart.
-        let spread = 0.5 + self.kit.rng.random::<f64>();
-        slot.deadline = now.plus((BACK_OFF * (1 << slot.attempt)).mul_f64(spread));
+        let random = self.kit.rng.random::<f64>();
+        let wait = if slot.is_returning() {
+            let most = RETURN_BACK_OFF * (1 << slot.attempt.min(16));
+            most.min(RETURN_BACK_OFF_MAX).mul_f64(random).max(slot.client.take_delay())
+        } else {
+            // From half to one and a half: sessions that failed together come back apart.
+            (BACK_OFF * (1 << slot.attempt)).mul_f64(0.5 + random)
+        };
+        slot.deadline = now.plus(wait);
         slot.attempt += 1;
         slot.life = Life::Waiting;
         self.timers.arm(session, slot.deadline);

@@ -82,11 +82,14 @@ pub(crate) struct Signals {
     pub(crate) start: AtomicU64,
     /// The run is given up.
     pub(crate) stop: AtomicBool,
+    /// Somebody asks for an earlier end of the window, with a drain and a report.
+    pub(crate) finish: Arc<AtomicBool>,
 }
 
 impl Default for Signals {
     fn default() -> Self {
-        Self { start: AtomicU64::new(Nanos::NEVER.0), stop: AtomicBool::new(false) }
+        let (stop, finish) = (AtomicBool::new(false), Arc::default());
+        Self { start: AtomicU64::new(Nanos::NEVER.0), stop, finish }
     }
 }
 
@@ -121,8 +124,16 @@ pub(crate) struct Tally {
     pub(crate) last_live: Nanos,
     /// Attempts that failed, by why.
     pub(crate) failures: BTreeMap<String, u64>,
-    /// Live sessions that ended before we left, by why.
+    /// Live sessions that ended for good before we left, by why.
     pub(crate) dropped: BTreeMap<String, u64>,
+    /// Sessions that are to come back.
+    pub(crate) down: u32,
+    /// Live sessions that ended to come back, by why.
+    pub(crate) broken: BTreeMap<String, u64>,
+    /// Sessions that came back.
+    pub(crate) reconnects: u64,
+    /// Of those, gone on from their cursor.
+    pub(crate) resumed: u64,
 }
 
 /// What a thread did.
@@ -148,6 +159,8 @@ pub(crate) struct Assignment {
     pub(crate) connects_max: u32,
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
+    /// Sessions that end come back.
+    pub(crate) reconnects: bool,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
     pub(crate) signals: Arc<Signals>,
@@ -215,7 +228,7 @@ impl<S: Script> Engine<S> {
         let slots: Vec<Slot> = tokens
             .map(|(token, user)| {
                 let user = wire::UserId::new(user).expect("users are numbered from 1");
-                Slot::new(Client::new(user, DEVICE, token))
+                Slot::new(Client::new(user, DEVICE, token, work.reconnects))
             })
             .collect();
         let now = work.clock.now();
@@ -265,9 +278,15 @@ impl<S: Script> Engine<S> {
 
     /// Does what the stage asks for; when it wants to be called again at the latest.
     fn step(&mut self, now: Nanos) -> Result<Nanos> {
+        if self.stage < Stage::Waiting && self.work.signals.finish.load(Ordering::Relaxed) {
+            bail!("interrupted before the run began");
+        }
+        if self.stage < Stage::Leaving {
+            self.start_connects(now)?;
+        }
         match self.stage {
             Stage::Connecting => {
-                self.connect_more(now)?;
+                self.check_opening(now)?;
                 if self.tally.live + self.tally.given_up == self.tally.wanted {
                     self.enter(Stage::Preparing, now);
                     return Ok(now);
@@ -295,12 +314,16 @@ impl<S: Script> Engine<S> {
             }
             Stage::Running => return Ok(self.run_on(now)),
             Stage::Draining => {
-                let is_silent = now.since(self.last_news.max(self.stage_since)) > DRAIN_SILENCE_MAX;
+                let mut desk = desk!(self);
+                let next = self.script.send_again(now, &mut desk);
+                let is_silent = self.tally.down == 0
+                    && now.since(self.last_news.max(self.stage_since)) > DRAIN_SILENCE_MAX;
                 let is_long = now.since(self.stage_since) > DRAIN_MAX;
                 if !self.script.is_owed() || is_silent || is_long {
                     self.leave(now);
                     return Ok(now);
                 }
+                return Ok(next);
             }
             Stage::Leaving => {
                 if self.tally.live == 0 || now.since(self.stage_since) > LEAVING_MAX {
@@ -317,10 +340,15 @@ impl<S: Script> Engine<S> {
         if now >= self.window.begin && self.at_begin.is_empty() {
             self.at_begin = cpu::thread_usage(now);
         }
+        if now < self.window.end && self.work.signals.finish.load(Ordering::Relaxed) {
+            self.window.end = now;
+            self.script.cut(now);
+        }
         let mut desk = desk!(self);
+        let again = self.script.send_again(now, &mut desk);
         let next = self.script.send_due(now, &mut desk);
         if now < self.window.end {
-            return next.min(self.window.end);
+            return next.min(again).min(self.window.end);
         }
         if self.usage.is_empty() {
             self.usage = cpu::thread_usage(now).since(&self.at_begin);

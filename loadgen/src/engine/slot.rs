@@ -20,7 +20,7 @@ pub(super) enum Life {
     Opening,
     /// Welcomed.
     Live,
-    /// Over; operations of the ring are still to end.
+    /// Over; operations of the ring are still to end. `retry`: then it begins again.
     Ending { retry: bool },
     /// Over.
     Gone,
@@ -40,6 +40,8 @@ pub(super) struct Slot {
     pub(super) attempt: u32,
     /// Of the next attempt, or of becoming live.
     pub(super) deadline: Nanos,
+    /// Since when a session that had been live is to come back; [`Nanos::NEVER`] for any other.
+    pub(super) down_since: Nanos,
 }
 
 impl Slot {
@@ -54,6 +56,7 @@ impl Slot {
             operations: 0,
             attempt: 0,
             deadline: Nanos(0),
+            down_since: Nanos::NEVER,
         }
     }
 
@@ -69,6 +72,11 @@ impl Slot {
         if self.out.is_empty() {
             blocks.give_back(std::mem::take(&mut self.out));
         }
+    }
+
+    /// Whether it has been live and is to be live again.
+    pub(super) fn is_returning(&self) -> bool {
+        self.down_since != Nanos::NEVER
     }
 
     /// There may be something to send.

@@ -6,7 +6,11 @@
 //! its channels. Memory: a few words a channel and a session, whatever the number of messages. What
 //! was delivered is compared with what was posted through a fingerprint: the sum of a hash of
 //! (place, sender, nonce) over all messages, which does not depend on the order of arrival.
+//!
+//! Where sessions come back and send again, that is not enough to name what went wrong: then a
+//! [`Ledger`] remembers which message has which place, for some 100 bytes a message.
 
+mod ledger;
 mod places;
 
 use std::ops::Range;
@@ -14,6 +18,7 @@ use std::ops::Range;
 use serde::Serialize;
 use wire::{InboxSeq, Nonce, Seq, UserId};
 
+use ledger::{Claim, Ledger};
 use places::Places;
 pub(crate) use places::Verdict;
 
@@ -30,6 +35,8 @@ pub(crate) struct Findings {
     pub(crate) gaps: u64,
     /// Delivered otherwise than it was posted: another body, sender, nonce or place.
     pub(crate) altered: u64,
+    /// Places of a channel that were given to a second message. Found while sessions reconnect.
+    pub(crate) reused: u64,
 }
 
 impl Findings {
@@ -45,6 +52,7 @@ impl Findings {
         self.reordered += other.reordered;
         self.gaps += other.gaps;
         self.altered += other.altered;
+        self.reused += other.reused;
     }
 }
 
@@ -69,6 +77,7 @@ struct Channel {
 
 #[derive(Debug, Default)]
 struct Member {
+    channel: u32,
     places: Places,
     inbox: Places,
     print: u64,
@@ -86,26 +95,35 @@ struct Member {
 pub(crate) struct Oracle {
     channels: Vec<Channel>,
     members: Vec<Member>,
+    /// `None` while no session reconnects.
+    ledger: Option<Ledger>,
     findings: Findings,
 }
 
 impl Oracle {
-    /// For channels of these sizes, whose sessions are numbered through.
-    pub(crate) fn new(sizes: &[u32]) -> Self {
-        let mut first = 0;
-        let channels = sizes.iter().map(|size| {
+    /// For channels of these sizes, whose sessions are numbered through; whether they reconnect.
+    pub(crate) fn new(sizes: &[u32], reconnects: bool) -> Self {
+        let mut oracle = Self { ledger: reconnects.then(Ledger::default), ..Self::default() };
+        for (channel, size) in (0..).zip(sizes) {
+            let first = u32::try_from(oracle.members.len()).expect("sessions are few");
             let members = first..first + size;
-            first += size;
-            Channel { members, posted: 0, range: None, print: 0, unknown: 0 }
-        });
-        let channels = channels.collect();
-        let members = (0..first).map(|_| Member::default()).collect();
-        Self { channels, members, findings: Findings::default() }
+            oracle.members.extend(members.clone().map(|_| Member { channel, ..Member::default() }));
+            let fresh = Channel { members, posted: 0, range: None, print: 0, unknown: 0 };
+            oracle.channels.push(fresh);
+        }
+        oracle
     }
 
     /// A session is live: its inbox goes on behind `head`.
     pub(crate) fn handle_live(&mut self, session: u32, head: InboxSeq) {
         self.member(session).inbox = Places::expect_from(head.get() + 1);
+    }
+
+    /// A session is live again, and the server does not know its cursor: what was still owed to it
+    /// will not come, which is at least one loss.
+    pub(crate) fn handle_reset(&mut self, session: u32, head: InboxSeq) {
+        self.findings.lost += 1;
+        self.handle_live(session, head);
     }
 
     /// A session is over: nothing more is owed to it.
@@ -124,14 +142,18 @@ impl Oracle {
         self.member(session).places = Places::expect_from(seq.next().get());
     }
 
-    /// An answer gave a message of `session` its place.
-    pub(crate) fn handle_posted(&mut self, session: u32, channel: u32, named: Named) {
+    /// An answer gave a message of `session` its place. `is_first`: it answers the first
+    /// transmission.
+    pub(crate) fn handle_posted(&mut self, session: u32, named: Named, is_first: bool) {
+        self.claim(session, named);
         let place = named.seq.get();
         let member = &mut self.members[session as usize];
-        // One device's messages are placed in the order in which it sent them.
+        let channel = member.channel;
+        // One device's messages are placed in the order in which it sent them; but one that was
+        // refused for a while, or whose refusal was lost, may come behind those sent after it.
         if place == member.own {
             self.findings.duplicated += 1;
-        } else if place < member.own {
+        } else if place < member.own && is_first {
             self.findings.reordered += 1;
         }
         member.own = member.own.max(place);
@@ -167,6 +189,9 @@ impl Oracle {
         named: Named,
         is_ours: bool,
     ) -> Option<Verdict> {
+        if is_ours {
+            self.claim(session, named);
+        }
         let member = self.member(session);
         let in_inbox = member.inbox.insert(inbox_seq.get());
         if !is_ours && member.places.range().is_none() {
@@ -197,6 +222,17 @@ impl Oracle {
             findings.add(&examine(&channel, members));
         }
         findings
+    }
+
+    /// Compares a message's place with what is known of both.
+    fn claim(&mut self, session: u32, named: Named) {
+        let channel = self.members[session as usize].channel;
+        let Some(ledger) = &mut self.ledger else { return };
+        match ledger.claim(channel, named) {
+            Claim::Agrees => {}
+            Claim::Moved => self.findings.duplicated += 1,
+            Claim::Taken => self.findings.reused += 1,
+        }
     }
 
     fn member(&mut self, session: u32) -> &mut Member {

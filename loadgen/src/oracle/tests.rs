@@ -1,9 +1,11 @@
 //! Histories of one channel in a small language, and what must be found in them.
 //!
 //! `p0:5` member 0's message was placed at 5; `d1:5` it was delivered to member 1, `d1:5=7` in the
-//! place of its inbox that 7 stands for (otherwise the next), `d1:5!` with another nonce; `x1`
-//! member 1 is gone, `x1?` with a post unanswered; `a1` an answer twice; `c` the channel was
-//! created (members expect places from 2 on); `f1:4` a message of another run.
+//! place of its inbox that 7 stands for (otherwise the next), `d1:5!` with another nonce; `p0:5~3`,
+//! `d1:5~3` with that nonce (otherwise it is the place's number); `P0:5` an answer to a repeat;
+//! `x1` member 1 is gone, `x1?` with a post unanswered; `a1` an answer twice; `c` the channel was
+//! created (members expect places from 2 on); `f1:4` a message of another run; `r1:20` the server
+//! did not know member 1's cursor and begins anew at 20.
 
 use std::collections::HashMap;
 
@@ -12,14 +14,21 @@ use super::*;
 const MEMBERS: u32 = 2;
 
 fn run(history: &str) -> Findings {
-    let mut oracle = Oracle::new(&[3, MEMBERS]);
+    run_with(history, false)
+}
+
+fn run_with(history: &str, reconnects: bool) -> Findings {
+    let mut oracle = Oracle::new(&[3, MEMBERS], reconnects);
     // The channel under test is not the first, so that numbers and indices differ.
     let session = |member: u32| 3 + member;
     let mut inbox = [10_u64; MEMBERS as usize];
     (0..MEMBERS).for_each(|member| oracle.handle_live(session(member), InboxSeq::new(10)));
-    let posts = history.split_whitespace().filter_map(|step| step.strip_prefix('p'));
+    let posts = history.split_whitespace().filter_map(|step| step.strip_prefix(['p', 'P']));
     let senders: HashMap<Seq, u32> = posts
-        .map(|post| (Seq::new(post[2..].parse().unwrap()), post[..1].parse().unwrap()))
+        .map(|post| {
+            let place = post[2..].split('~').next().unwrap();
+            (Seq::new(place.parse().unwrap()), post[..1].parse().unwrap())
+        })
         .collect();
     for step in history.split_whitespace() {
         let (kind, rest) = step.split_at(1);
@@ -31,6 +40,10 @@ fn run(history: &str) -> Findings {
             }
             continue;
         }
+        let (rest, nonce) = match rest.split_once('~') {
+            Some((rest, nonce)) => (rest, Some(nonce.parse().unwrap())),
+            None => (rest, None),
+        };
         let member: u32 = rest[..1].parse().unwrap();
         let (place, inbox_place) = match rest[1..].trim_matches([':', '!', '?']).split_once('=') {
             Some((place, inbox_place)) => (place, inbox_place.parse().ok()),
@@ -47,12 +60,14 @@ fn run(history: &str) -> Findings {
             InboxSeq::new(inbox_place.unwrap_or(inbox[member as usize]))
         };
         match kind {
-            "p" => {
-                oracle.handle_posted(session(member), 1, of(member, seq.get()));
+            "p" | "P" => {
+                let named = of(member, nonce.unwrap_or_else(|| seq.get()));
+                oracle.handle_posted(session(member), named, kind == "p");
             }
             "d" => {
                 let sender = senders.get(&seq).copied().unwrap_or(0);
-                let nonce = if rest.ends_with('!') { 99 } else { seq.get() };
+                let otherwise = if rest.ends_with('!') { 99 } else { seq.get() };
+                let nonce = nonce.unwrap_or(otherwise);
                 oracle.handle_message(session(member), next_inbox(), of(sender, nonce), true);
             }
             "f" => {
@@ -62,6 +77,10 @@ fn run(history: &str) -> Findings {
             "x" => {
                 oracle.handle_ended(session(member));
                 oracle.handle_unanswered(1, u64::from(rest.ends_with('?')));
+            }
+            "r" => {
+                inbox[member as usize] = seq.get();
+                oracle.handle_reset(session(member), InboxSeq::new(seq.get()));
             }
             "a" => oracle.handle_answered_twice(),
             other => panic!("{other}"),
@@ -131,12 +150,41 @@ fn every_injected_fault_is_found_as_what_it_is() {
 }
 
 #[test]
+fn what_is_sent_again_may_be_placed_late_and_what_comes_again_may_not_contradict() {
+    let none = Findings::default();
+    let rows = [
+        // Answered after a break with the place that it has had, or with a new one.
+        ("p0:5 d0:5 d1:5 P0:6 d0:6 d1:6 p0:7 d0:7 d1:7", none),
+        ("d1:5 d0:5 P0:5", none),
+        // It was refused for a while, and its successor was not.
+        ("p0:5 d0:5 d1:5 p0:6~8 d0:6~8 d1:6~8 P0:7 d0:7 d1:7", none),
+        // Its delivery may not come late.
+        ("p0:7 d0:7 d1:7 P0:6 d0:6 d1:6", Findings { reordered: 2, ..none }),
+        // Lost after a resume: for one session, in its inbox as well.
+        ("p0:5 d0:5 d1:5 P0:6 d0:6 p0:7 d0:7 d1:7=13", Findings { lost: 1, gaps: 2, ..none }),
+        // Resumed from an earlier cursor than the one told.
+        ("p0:5 d0:5 d1:5 d1:5=11 P0:6 d0:6 d1:6=12", Findings { duplicated: 1, ..none }),
+        // Placed before the crash, and once more after it.
+        ("d0:5 d1:5 P0:6~5 d0:6~5 d1:6~5", Findings { duplicated: 1, gaps: 1, ..none }),
+        ("d1:5 P0:6~5", Findings { duplicated: 1, lost: 1, gaps: 1, ..none }),
+        // A place that was told before the crash is given to another message after it.
+        ("p0:5 d0:5 d1:5 P0:5~9", Findings { reused: 1, duplicated: 2, ..none }),
+        ("p0:5 d0:5 d1:5~9", Findings { reused: 1, altered: 1, ..none }),
+        // The server has forgotten the inbox.
+        ("p0:5 d0:5 d1:5 r1:0", Findings { lost: 1, ..none }),
+    ];
+    for (history, expected) in rows {
+        assert_eq!(run_with(history, true), expected, "{history}");
+    }
+}
+
+#[test]
 fn findings_of_channels_add_up() {
-    let mut oracle = Oracle::new(&[2, 2]);
+    let mut oracle = Oracle::new(&[2, 2], false);
     let sender = UserId::new(1).unwrap();
     for channel in 0..2 {
         let named = Named { seq: Seq::new(3), sender, nonce: Nonce(7) };
-        oracle.handle_posted(2 * channel, channel, named);
+        oracle.handle_posted(2 * channel, named, true);
     }
     assert_eq!(oracle.finish(), Findings { lost: 4, ..Findings::default() });
 }

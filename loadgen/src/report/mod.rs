@@ -50,6 +50,7 @@ pub(crate) struct Report {
     machine: Machine,
     ring: String,
     options: Options,
+    measured_s: f64,
     sessions: Sessions,
     #[serde(flatten)]
     messages: Option<Messages>,
@@ -65,6 +66,7 @@ struct Options {
     warmup_s: f64,
     duration_s: f64,
     first_user: u64,
+    reconnect: bool,
     #[serde(flatten)]
     chat: Option<ChatOptions>,
 }
@@ -90,6 +92,9 @@ struct Sessions {
     opened_rate: f64,
     failures: BTreeMap<String, u64>,
     dropped: BTreeMap<String, u64>,
+    broken: BTreeMap<String, u64>,
+    reconnects: u64,
+    resumed: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -119,6 +124,7 @@ struct Posted {
     count: u64,
     rate: f64,
     unanswered: u64,
+    retried: u64,
     rejected: BTreeMap<&'static str, u64>,
     durability: BTreeMap<&'static str, u64>,
 }
@@ -172,10 +178,11 @@ impl Report {
             machine,
             ring: ended.ring.clone(),
             options: options(plan),
+            measured_s: rounded(ended.measured.as_secs_f64()),
             sessions: sessions(&tally, ended.opening),
             generator: generator(ended, traffic.as_ref()),
             bands: traffic.as_ref().map(|traffic| traffic.deliver.bands()).unwrap_or_default(),
-            messages: traffic.map(|traffic| messages(&traffic, plan)),
+            messages: traffic.map(|traffic| messages(&traffic, plan, ended.measured)),
         };
         report.verdict = report.judge();
         report.warnings = report.warn();
@@ -278,14 +285,19 @@ fn warn_of_messages(messages: &Messages, warnings: &mut Vec<String>) {
 
 fn add_tallies(ended: &Ended) -> Tally {
     let mut sum = Tally::default();
-    for Tally { wanted, held, given_up, retries, failures, dropped, .. } in
-        ended.outcomes.iter().map(|outcome| &outcome.tally)
-    {
-        sum.wanted += wanted;
-        sum.held += held;
-        sum.given_up += given_up;
-        sum.retries += retries;
-        for (from, to) in [(failures, &mut sum.failures), (dropped, &mut sum.dropped)] {
+    for tally in ended.outcomes.iter().map(|outcome| &outcome.tally) {
+        sum.wanted += tally.wanted;
+        sum.held += tally.held;
+        sum.given_up += tally.given_up;
+        sum.retries += tally.retries;
+        sum.reconnects += tally.reconnects;
+        sum.resumed += tally.resumed;
+        let counts = [
+            (&tally.failures, &mut sum.failures),
+            (&tally.dropped, &mut sum.dropped),
+            (&tally.broken, &mut sum.broken),
+        ];
+        for (from, to) in counts {
             for (label, count) in from {
                 *to.entry(label.clone()).or_default() += count;
             }
@@ -304,6 +316,9 @@ fn sessions(tally: &Tally, opening: Duration) -> Sessions {
         opened_rate: per_second(u64::from(tally.wanted - tally.given_up), opening),
         failures: tally.failures.clone(),
         dropped: tally.dropped.clone(),
+        broken: tally.broken.clone(),
+        reconnects: tally.reconnects,
+        resumed: tally.resumed,
     }
 }
 
@@ -326,12 +341,13 @@ fn options(plan: &Plan) -> Options {
         warmup_s: plan.warmup.as_secs_f64(),
         duration_s: plan.duration.as_secs_f64(),
         first_user: plan.first_user,
+        reconnect: plan.reconnects,
         chat,
     }
 }
 
-fn messages(traffic: &Traffic, plan: &Plan) -> Messages {
-    let rate = |count| per_second(count, plan.duration);
+fn messages(traffic: &Traffic, plan: &Plan, measured: Duration) -> Messages {
+    let rate = |count| per_second(count, measured);
     Messages {
         sent: Sent {
             count: traffic.sent,
@@ -343,6 +359,7 @@ fn messages(traffic: &Traffic, plan: &Plan) -> Messages {
             count: traffic.posted,
             rate: rate(traffic.posted_within),
             unanswered: traffic.unanswered,
+            retried: traffic.retried,
             rejected: traffic.rejected.clone(),
             durability: traffic.durability.clone(),
         },

@@ -16,6 +16,7 @@ fn plan(scenario: Scenario) -> Plan {
         warmup: Duration::from_secs(1),
         duration: Duration::from_secs(10),
         first_user: 1,
+        reconnects: false,
         json: None,
         hdr: true,
         seed: None,
@@ -74,6 +75,7 @@ fn ended(outcomes: Vec<Outcome>) -> Ended {
         opening: Duration::from_millis(500),
         ring: "io_uring".to_owned(),
         resident_bytes: 3 << 20,
+        measured: Duration::from_secs(10),
     }
 }
 
@@ -117,6 +119,12 @@ fn the_json_of_a_chat_has_what_scripts_rely_on() {
         ("/oracle/reordered", "0"),
         ("/oracle/gaps", "0"),
         ("/oracle/altered", "0"),
+        ("/oracle/reused", "0"),
+        ("/options/reconnect", "false"),
+        ("/measured_s", "10.0"),
+        ("/sessions/reconnects", "0"),
+        ("/sessions/resumed", "0"),
+        ("/posted/retried", "0"),
         ("/generator/cpu_saturated", "false"),
         ("/generator/cpu", "0.4"),
         ("/generator/lag_ms/p99", "0.02"),

@@ -68,7 +68,16 @@ fn write_sessions(report: &Report, out: &mut String) -> std::fmt::Result {
         "  sessions    {} held of {}, opened in {:.2} s ({:.0}/s), {} retries",
         sessions.held, sessions.wanted, sessions.opening_s, sessions.opened_rate, sessions.retries
     )?;
-    for (title, counts) in [("failed", &sessions.failures), ("dropped", &sessions.dropped)] {
+    if sessions.reconnects > 0 {
+        let (reconnects, resumed) = (sessions.reconnects, sessions.resumed);
+        writeln!(out, "    came back {reconnects:>8}  of them {resumed} resumed by cursor")?;
+    }
+    let rows = [
+        ("failed", &sessions.failures),
+        ("broken", &sessions.broken),
+        ("dropped", &sessions.dropped),
+    ];
+    for (title, counts) in rows {
         for (label, count) in counts {
             writeln!(out, "    {title:<8}  {count:>8}  {label}")?;
         }
@@ -87,10 +96,11 @@ fn write_messages(report: &Report, out: &mut String) -> std::fmt::Result {
     let promises: Vec<&str> = posted.durability.keys().copied().collect();
     writeln!(
         out,
-        "  posted      {:>10}  {:>9.0}/s  {} unanswered{}",
+        "  posted      {:>10}  {:>9.0}/s  {} unanswered, {} sent again{}",
         posted.count,
         posted.rate,
         posted.unanswered,
+        posted.retried,
         promises.iter().map(|promise| format!(", {promise}")).collect::<String>()
     )?;
     for (code, count) in &posted.rejected {
@@ -173,8 +183,8 @@ fn write_verdict(report: &Report, paint: &Paint, out: &mut String) -> std::fmt::
     if let Some(messages) = &report.messages {
         let found = &messages.oracle;
         let text = format!(
-            "{} lost, {} duplicated, {} reordered, {} gaps, {} altered",
-            found.lost, found.duplicated, found.reordered, found.gaps, found.altered
+            "{} lost, {} duplicated, {} reordered, {} gaps, {} altered, {} reused",
+            found.lost, found.duplicated, found.reordered, found.gaps, found.altered, found.reused
         );
         let text = if found.is_clean() { paint.good(&text) } else { paint.bad(&text) };
         writeln!(out, "  oracle      {text}")?;

@@ -1,5 +1,7 @@
 //! Pairs and groups that talk at a given rate, with the oracle looking on.
 
+mod again;
+
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -7,7 +9,7 @@ use wire::client::{ChannelCreate, Post};
 use wire::server::{ChannelReady, Durability, Limits, Posted, Rejected};
 use wire::{ChannelKind, Deliver, Event, Message, Nonce, Users};
 
-use super::members::{Channel, Member, Pending, assign};
+use super::members::{Channel, Link, Member, Pending, assign};
 use super::{LATE_AFTER, Progress, Script, Traffic, Window};
 use crate::client::News;
 use crate::clock::Nanos;
@@ -16,6 +18,7 @@ use crate::histogram::Latencies;
 use crate::oracle::{Named, Oracle, Verdict};
 use crate::schedule::{Arrivals, Schedule};
 use crate::stamp::{self, Stamp};
+use again::Again;
 
 /// Messages written in one turn of the loop, so that answers do not wait for a long backlog.
 const BURST_MAX: u32 = 1024;
@@ -46,6 +49,8 @@ pub(crate) struct ChatOptions {
     pub(crate) run: u32,
     /// For the schedule.
     pub(crate) seed: u64,
+    /// Sessions that end come back.
+    pub(crate) reconnects: bool,
 }
 
 /// The script of `chat`.
@@ -67,6 +72,7 @@ pub(crate) struct Chat {
     total: Traffic,
     second: Progress,
     second_deliver: Latencies,
+    again: Again,
 }
 
 impl Chat {
@@ -76,7 +82,7 @@ impl Chat {
         let (channels, members) = assign(pairs, groups, group_size, first_user);
         let sizes = sizes(&channels);
         Self {
-            oracle: Oracle::new(&sizes),
+            oracle: Oracle::new(&sizes, options.reconnects),
             body: stamp::blank(options.bytes),
             creating: pairs as usize,
             ready: pairs as usize,
@@ -88,6 +94,7 @@ impl Chat {
             total: Traffic::default(),
             second: Progress::default(),
             second_deliver: Latencies::default(),
+            again: Again::default(),
             channels,
             members,
             options,
@@ -118,7 +125,7 @@ impl Chat {
             self.oracle.handle_altered();
         }
         let named = Named { seq: posted.seq, sender: member.user, nonce: posted.nonce };
-        self.oracle.handle_posted(session, member.channel, named);
+        self.oracle.handle_posted(session, named, pending.transmissions == 1);
         self.in_flight -= 1;
         self.owed += i64::try_from(channel.members.len()).expect("members are few");
         self.second.posted += 1;
@@ -131,7 +138,11 @@ impl Chat {
         self.total.posted_within += u64::from(self.window.holds(now));
     }
 
-    fn handle_rejected(&mut self, session: u32, rejected: &Rejected<'_>) {
+    fn handle_rejected(&mut self, session: u32, rejected: &Rejected<'_>, now: Nanos) {
+        if self.is_put_off(session, rejected, now) {
+            *self.total.rejected.entry(rejected.code.name()).or_default() += 1;
+            return;
+        }
         let member = &mut self.members[session as usize];
         if member.answered(rejected.nonce).is_some() {
             self.in_flight -= 1;
@@ -236,36 +247,68 @@ impl Chat {
     }
 
     fn post(&mut self, session: u32, intended: Nanos, now: Nanos, desk: &mut Desk<'_>) {
-        let member = &mut self.members[session as usize];
-        let channel = &self.channels[member.channel as usize];
-        let counts = u64::from(self.window.holds(intended));
-        if member.has_ended || member.pending.len() >= self.options.unanswered_max {
-            self.total.dropped += counts;
-            return;
-        }
-        let stamp = Stamp {
-            run: self.options.run,
-            sender: session - channel.members.start,
+        let member = &self.members[session as usize];
+        let link = member.link;
+        let mut pending = Pending {
+            nonce: post_nonce(self.options.run, member.number),
             number: member.number,
             intended,
             written: now,
+            transmissions: 0,
+            is_refused: false,
         };
-        stamp.write(&mut self.body);
-        let nonce = post_nonce(stamp.run, stamp.number);
-        let channel = channel.id.expect("nobody sends before all channels are made");
-        let post = Post { channel, nonce, kind: 0, body: &self.body, retry: false };
-        if !desk.send(session, now, post) {
-            self.total.dropped += counts;
+        let is_full = member.pending.len() >= self.options.unanswered_max;
+        // Of a session that is to come back it waits in the outbox.
+        if link == Link::Gone
+            || is_full
+            || link == Link::Up && !self.transmit(session, &mut pending, now, desk)
+        {
+            self.total.dropped += u64::from(self.window.holds(intended));
             return;
         }
+        let member = &mut self.members[session as usize];
         member.number += 1;
-        member.pending.push_back(Pending { nonce, intended, written: now });
+        member.pending.push_back(pending);
         self.in_flight += 1;
-        self.second.sent += 1;
+    }
+
+    /// Hands a message to its session's connection; `false` if that is gone.
+    fn transmit(
+        &mut self,
+        session: u32,
+        pending: &mut Pending,
+        now: Nanos,
+        desk: &mut Desk<'_>,
+    ) -> bool {
+        let channel = &self.channels[self.members[session as usize].channel as usize];
+        let is_first = pending.transmissions == 0;
+        if is_first {
+            pending.written = now;
+        }
+        let &mut Pending { nonce, number, intended, written, .. } = pending;
+        let (run, sender) = (self.options.run, session - channel.members.start);
+        Stamp { run, sender, number, intended, written }.write(&mut self.body);
+        let channel = channel.id.expect("nobody sends before all channels are made");
+        let post = Post { channel, nonce, kind: 0, body: &self.body, retry: !is_first };
+        if !desk.send(session, now, post) {
+            return false;
+        }
+        pending.transmissions += 1;
+        pending.is_refused = false;
+        if is_first {
+            self.count_sent(intended, now);
+        } else {
+            self.total.retried += 1;
+        }
+        true
+    }
+
+    fn count_sent(&mut self, intended: Nanos, now: Nanos) {
         let lag = now.since(intended);
-        self.total.sent += counts;
+        self.second.sent += 1;
         self.total.sent_within += u64::from(self.window.holds(now));
-        if counts > 0 {
+        if self.window.holds(intended) {
+            self.total.sent += 1;
             self.total.late += u64::from(lag > LATE_AFTER);
             self.total.lag.record(lag);
         }
@@ -282,18 +325,27 @@ impl Script for Chat {
                 self.check_limits(limits);
                 self.oracle.handle_live(session, *head);
             }
+            News::Resumed => self.handle_back(session),
+            News::Reset(head) => {
+                self.oracle.handle_reset(session, *head);
+                self.handle_back(session);
+            }
             News::Posted(posted) => self.handle_posted(session, posted, now),
             News::Ready(ready) => self.handle_ready(session, ready),
-            News::Rejected(rejected) => self.handle_rejected(session, rejected),
+            News::Rejected(rejected) => self.handle_rejected(session, rejected, now),
             News::Delivered(deliver) => self.handle_delivered(session, deliver, now),
         }
     }
 
     fn handle_ended(&mut self, session: u32) {
         let member = &mut self.members[session as usize];
-        member.has_ended = true;
+        member.link = Link::Gone;
         self.in_flight -= member.pending.len() as u64;
         self.oracle.handle_ended(session);
+    }
+
+    fn handle_broken(&mut self, session: u32) {
+        self.members[session as usize].link = Link::Down;
     }
 
     fn prepare(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Result<bool> {
@@ -345,6 +397,17 @@ impl Script for Chat {
             self.post(due.session, due.at, now, desk);
         }
         now
+    }
+
+    fn send_again(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Nanos {
+        self.go_on(now, desk)
+    }
+
+    fn cut(&mut self, end: Nanos) {
+        self.window.end = self.window.end.min(end);
+        if let Some(schedule) = &mut self.schedule {
+            schedule.cut(end);
+        }
     }
 
     fn is_owed(&self) -> bool {

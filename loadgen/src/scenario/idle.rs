@@ -19,6 +19,8 @@ impl Script for Idle {
 
     fn handle_ended(&mut self, _session: u32) {}
 
+    fn handle_broken(&mut self, _session: u32) {}
+
     fn prepare(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Result<bool> {
         Ok(true)
     }
@@ -32,6 +34,12 @@ impl Script for Idle {
     fn send_due(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Nanos {
         Nanos::NEVER
     }
+
+    fn send_again(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Nanos {
+        Nanos::NEVER
+    }
+
+    fn cut(&mut self, _end: Nanos) {}
 
     fn is_owed(&self) -> bool {
         false

@@ -12,8 +12,27 @@ use crate::clock::Nanos;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Pending {
     pub(super) nonce: Nonce,
+    /// Which of its sender's.
+    pub(super) number: u32,
     pub(super) intended: Nanos,
+    /// At the first transmission; a repeat has the same body, and so the same time in it.
     pub(super) written: Nanos,
+    pub(super) transmissions: u32,
+    /// It was refused for a while, and is to be sent again.
+    pub(super) is_refused: bool,
+}
+
+/// How a session and its connection stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Link {
+    /// What is to be sent is sent.
+    Up,
+    /// To come back; what is to be sent waits.
+    Down,
+    /// Live again; what is not answered is sent again before anything else.
+    Back,
+    /// Ended for good.
+    Gone,
 }
 
 /// A channel and its sessions on this thread.
@@ -33,8 +52,8 @@ pub(super) struct Member {
     pub(super) channel: u32,
     /// The number of its next message.
     pub(super) number: u32,
-    pub(super) has_ended: bool,
-    /// In the order sent, which is nearly always that of the answers.
+    pub(super) link: Link,
+    /// In the order sent, which is nearly always that of the answers: the outbox.
     pub(super) pending: VecDeque<Pending>,
 }
 
@@ -70,7 +89,7 @@ pub(super) fn assign(
             user: user(member),
             channel: index,
             number: 0,
-            has_ended: false,
+            link: Link::Up,
             pending: VecDeque::new(),
         }));
         let id = is_pair.then(|| ChannelId::direct(user(0), user(1)));
@@ -102,8 +121,14 @@ mod tests {
     #[test]
     fn an_answer_is_found_in_any_order_once() {
         let (_, mut members) = assign(1, 0, 0, 1);
-        let pending =
-            |nonce| Pending { nonce: Nonce(nonce), intended: Nanos(nonce), written: Nanos(nonce) };
+        let pending = |nonce| Pending {
+            nonce: Nonce(nonce),
+            number: 0,
+            intended: Nanos(nonce),
+            written: Nanos(nonce),
+            transmissions: 1,
+            is_refused: false,
+        };
         members[0].pending = [1, 2, 3].map(pending).into();
         for (nonce, expected) in [(2, true), (2, false), (1, true), (3, true), (3, false)] {
             let found = members[0].answered(Nonce(nonce));

@@ -49,8 +49,11 @@ pub(crate) trait Script {
     /// A session tells something.
     fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos);
 
-    /// A live session has ended.
+    /// A live session has ended for good.
     fn handle_ended(&mut self, session: u32);
+
+    /// A live session has ended and is to come back.
+    fn handle_broken(&mut self, session: u32);
 
     /// Makes what the run needs; called until it says that everything is there.
     ///
@@ -66,6 +69,13 @@ pub(crate) trait Script {
 
     /// Sends what is due, and tells when something is due next.
     fn send_due(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Nanos;
+
+    /// Sends again what is to be sent again by now, also after the window; tells when something is
+    /// next.
+    fn send_again(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Nanos;
+
+    /// The window ends earlier than it was said to, now.
+    fn cut(&mut self, end: Nanos);
 
     /// Whether something should still come.
     fn is_owed(&self) -> bool;
@@ -113,7 +123,9 @@ pub(crate) struct Traffic {
     pub(crate) delivered_within: u64,
     /// Never answered.
     pub(crate) unanswered: u64,
-    /// Answered by `Rejected`, by code.
+    /// Transmissions of a message after its first, whenever it was intended.
+    pub(crate) retried: u64,
+    /// Answers by `Rejected`, by code.
     pub(crate) rejected: BTreeMap<&'static str, u64>,
     /// Messages of other runs that arrived.
     pub(crate) foreign: u64,
@@ -142,6 +154,7 @@ impl Traffic {
         self.delivered += other.delivered;
         self.delivered_within += other.delivered_within;
         self.unanswered += other.unanswered;
+        self.retried += other.retried;
         self.foreign += other.foreign;
         for (code, count) in &other.rejected {
             *self.rejected.entry(code).or_default() += count;

@@ -1,6 +1,8 @@
 //! A peer that speaks just enough of the protocol to be put under load, and that can break its
 //! promises on purpose. A thread a connection and a lock around everything: it need not be fast.
 
+mod resume;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -30,11 +32,39 @@ pub(crate) enum Fault {
     SkipSeq,
     CloseSender,
     NoAnswer,
+    /// The sender's connection ends before the answer; all that a resume promises is kept.
+    Break,
+    /// Then the first entry behind the cursor does not come.
+    BreakAndLose,
+    /// Then the entry at the cursor comes again.
+    BreakAndDuplicate,
+    /// Then the repeated message gets another place.
+    BreakAndMove,
+    /// Then the next message gets a place that another one has.
+    BreakAndReuse,
+    /// Then the inbox is another one.
+    BreakAndForget,
+}
+
+impl Fault {
+    const fn breaks(self) -> bool {
+        matches!(
+            self,
+            Self::Break
+                | Self::BreakAndLose
+                | Self::BreakAndDuplicate
+                | Self::BreakAndMove
+                | Self::BreakAndReuse
+                | Self::BreakAndForget
+        )
+    }
 }
 
 #[derive(Default)]
 struct State {
     inboxes: HashMap<UserId, (TcpStream, u64)>,
+    /// What a session that resumes is given.
+    kept: resume::Kept,
     groups: HashMap<ChannelId, Vec<UserId>>,
     seqs: HashMap<ChannelId, u64>,
     /// Deliveries that are held back to come after the next one.
@@ -104,26 +134,54 @@ impl Peer {
         let state = &mut *self.state.lock().unwrap();
         match (user, body) {
             (None, ClientBody::Hello(hello)) => {
-                let Credential::Token(token) = hello.credential else { panic!() };
-                let user = user_of(token);
+                let user = match hello.credential {
+                    Credential::Token(token) => user_of(token),
+                    Credential::Ticket(ticket) => user_of_ticket(ticket),
+                };
                 let inbox = state.inboxes.get(&user).map_or(INBOX_HEAD, |inbox| inbox.1);
                 state.inboxes.insert(user, (stream.try_clone().unwrap(), inbox));
-                send(stream, welcome(user, inbox));
+                let resumes = hello.epoch == Epoch(1) && self.fault != Fault::BreakAndForget;
+                send(stream, welcome(user, inbox, &ticket(user), resumes));
+                if resumes {
+                    let cursor = match self.fault {
+                        Fault::BreakAndLose => hello.cursor.get() + 1,
+                        Fault::BreakAndDuplicate => hello.cursor.get() - 1,
+                        _ => hello.cursor.get(),
+                    };
+                    state.kept.send_page(user, cursor, |page| send(stream, page));
+                }
                 return Some(Some(user));
             }
             (Some(user), ClientBody::Post(post)) => {
+                if let Some(first) = state.kept.first_answer(user, post)
+                    && self.fault != Fault::BreakAndMove
+                {
+                    if self.fault == Fault::BreakAndReuse {
+                        *state.seqs.get_mut(&post.channel).unwrap() -= 1;
+                    }
+                    send(stream, first);
+                    return Some(None);
+                }
                 let last = state.seqs.entry(post.channel).or_default();
-                let is_tenth = (*last + 1).is_multiple_of(10);
+                let is_tenth = (*last + 1).is_multiple_of(10) && !post.retry;
                 if is_tenth && self.fault == Fault::CloseSender {
                     return None;
                 }
                 *last += 1 + u64::from(is_tenth && self.fault == Fault::SkipSeq);
                 let seq = Seq::new(*last);
-                if !(is_tenth && self.fault == Fault::NoAnswer) {
-                    let created_at = Timestamp(1);
-                    let (channel, nonce) = (post.channel, post.nonce);
-                    let durability = Durability::Durable;
-                    send(stream, Posted { channel, nonce, seq, created_at, durability });
+                let answer = Posted {
+                    channel: post.channel,
+                    nonce: post.nonce,
+                    seq,
+                    created_at: Timestamp(1),
+                    durability: Durability::Durable,
+                };
+                let breaks = is_tenth && self.fault.breaks();
+                state.kept.answer(user, answer);
+                if breaks {
+                    stream.shutdown(Shutdown::Both).unwrap();
+                } else if !(is_tenth && self.fault == Fault::NoAnswer) {
+                    send(stream, answer);
                 }
                 let members = match post.channel.pair() {
                     Some((one, other)) => vec![one, other],
@@ -134,6 +192,9 @@ impl Peer {
                     let message = message(post.channel, seq, user, post.nonce, body);
                     let fault = if is_tenth && member != user { self.fault } else { Fault::None };
                     state.deliver(member, message, fault);
+                }
+                if breaks {
+                    return None;
                 }
             }
             (Some(user), ClientBody::ChannelCreate(create)) => {
@@ -183,6 +244,7 @@ impl State {
             if let (Event::Message(message), Fault::Alter) = (&mut event, fault) {
                 message.body = Some(b"something else");
             }
+            self.kept.entry(user, *inbox, &event);
             let bytes = encode(Deliver { inbox_seq: InboxSeq::new(*inbox), event });
             if fault == Fault::Swap {
                 self.held.insert(user, bytes);
@@ -207,7 +269,7 @@ fn message<'a>(
     Event::Message(Message { channel, seq, sender, device, created_at, nonce, kind: 0, body })
 }
 
-fn welcome(user: UserId, inbox: u64) -> Welcome<'static> {
+fn welcome(user: UserId, inbox: u64, ticket: &[u8], resumes: bool) -> Welcome<'_> {
     Welcome {
         session: SessionId(1),
         user,
@@ -216,8 +278,8 @@ fn welcome(user: UserId, inbox: u64) -> Welcome<'static> {
         heartbeat_interval_ms: 100,
         epoch: Epoch(1),
         inbox_head: InboxSeq::new(inbox),
-        resume: Resume::Fresh,
-        ticket: b"ticket",
+        resume: if resumes { Resume::Resumed } else { Resume::Fresh },
+        ticket,
         ticket_expires_at: Timestamp(1),
         limits: Limits {
             frame_bytes_max: 70_000,
@@ -230,6 +292,14 @@ fn welcome(user: UserId, inbox: u64) -> Welcome<'static> {
             frames_per_second_max: 1000,
         },
     }
+}
+
+fn ticket(user: UserId) -> [u8; 8] {
+    user.get().to_le_bytes()
+}
+
+fn user_of_ticket(ticket: &[u8]) -> UserId {
+    UserId::new(u64::from_le_bytes(ticket.try_into().unwrap())).unwrap()
 }
 
 /// The claim `sub`, unverified.
