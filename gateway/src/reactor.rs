@@ -17,6 +17,7 @@ use uring::{Completion, Descriptor, Listener, PeerId, Ring, RingError, Shots, St
 use wire::CoreId;
 
 use crate::clock::{Clock, Now};
+use crate::connection::{Live, Phase};
 use crate::event::{Effect, Effects, Event};
 use crate::metrics::Metrics;
 use crate::shard::Shard;
@@ -312,16 +313,22 @@ impl Reactor {
     /// Receives that were starved of buffers, as far as there are some again.
     fn rearm(&mut self) {
         let count = self.starved.len().min(usize::from(self.ring.buffers_free()));
-        for token in self.starved.drain(..count) {
+        let mut starved = std::mem::take(&mut self.starved);
+        for token in starved.drain(..count) {
             let id = conn(token);
-            if let Some(connection) = self.shard.connection(id) {
-                let shots = match connection.phase {
-                    crate::connection::Phase::Live(_) => Shots::Many,
-                    _ => Shots::One,
-                };
-                self.ring.receive(descriptor(id), token, shots, Start::PollFirst);
-            }
+            let Some(connection) = self.shard.connection(id) else { continue };
+            let shots = match &connection.phase {
+                // It was to stop, and has: nothing may be received that there is no room for.
+                Phase::Live(Live { stall: Some(_), .. }) => {
+                    self.tell(Event::ReceiveStopped { conn: id });
+                    continue;
+                }
+                Phase::Live(_) => Shots::Many,
+                _ => Shots::One,
+            };
+            self.ring.receive(descriptor(id), token, shots, Start::PollFirst);
         }
+        self.starved = starved;
     }
 
     fn publish(&mut self) {
