@@ -80,6 +80,8 @@ pub struct Shard {
     trackers: Box<[FanTracker]>,
     /// Questions to the store that wait for their answer, by ticket.
     asked: Slab<Asked>,
+    /// What the store could not answer and is asked again at the next tick.
+    unanswered: Vec<Asked>,
     /// Connections whose user's head is being read.
     joining: Map<UserId, Vec<ConnId>>,
     /// Connections that are not read until there is room for what they sent.
@@ -123,6 +125,7 @@ impl Shard {
             sessions: Sessions::default(),
             trackers: (0..cores).map(|_| FanTracker::default()).collect(),
             asked: Slab::new(),
+            unanswered: Vec::new(),
             joining: Map::default(),
             stalled: Vec::new(),
             recipients: Vec::new(),

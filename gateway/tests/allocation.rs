@@ -2,7 +2,7 @@
 //! received bytes to the sent ones, with sequencing, batches, fan-out, inboxes, folding and
 //! trimming. The counting allocator stands for this test binary alone.
 //!
-//! Counted is `Shard::handle`; the virtual kernel, disk and clients around it allocate as they like.
+//! Counted is `Shard::handle`; the virtual kernel, disk and clients around it allocate at will.
 
 mod sim;
 
@@ -84,7 +84,7 @@ impl Crowd {
                 self.host.say(self.clients[sender], post);
             }
             self.host.settle();
-            if self.nonce % 100 == 0 {
+            if self.nonce.is_multiple_of(100) {
                 // Nobody is silent for long.
                 for client in &self.clients {
                     self.host.say(*client, Ping { opaque: 1 });

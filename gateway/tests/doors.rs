@@ -120,6 +120,7 @@ fn a_bad_handshake_is_answered_in_http() {
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     const PROTOCOL: &str = "Sec-WebSocket-Protocol: mooring.v1";
     let long = format!("Cookie: {}", "x".repeat(9000));
+    #[rustfmt::skip]
     let rows: Vec<(&str, Vec<&str>, u16, &str)> = vec![
         ("not HTTP", vec!["HELLO"], 400, "The request line is not HTTP/1.1."),
         ("TLS", vec!["\x16\x03\x01\x02"], 400, "The request line is not HTTP/1.1."),
@@ -183,6 +184,7 @@ fn a_bad_websocket_frame_ends_the_session_with_its_reason() {
     long.extend(66_561_u64.to_be_bytes());
     long.extend(MASK.0);
     let fragments = |last: Vec<u8>| [ws_frame(Opcode::Binary, false, b"ab"), last].concat();
+    #[rustfmt::skip]
     let rows: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("text", ws_frame(Opcode::Text, true, b"hi"), 1003,
             "text messages are not accepted; send binary ones"),
@@ -237,6 +239,7 @@ fn a_bad_flatbuffer_ends_the_session_with_what_is_wrong() {
     let server = Encoder::new(64)
         .server(0, wire::server::Pong { opaque: 1, server_time: wire::Timestamp(1) })
         .to_vec();
+    #[rustfmt::skip]
     let rows: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("empty", vec![], 4400, "0 bytes are no frame: at least 8 are needed"),
         ("seven bytes", vec![0; 7], 4400, "7 bytes are no frame: at least 8 are needed"),
@@ -285,6 +288,7 @@ fn a_bad_hello_is_closed_with_what_a_client_can_do_about_it() {
         retry: false,
     };
     let field = "request 5: ";
+    #[rustfmt::skip]
     let rows: Vec<(&str, Vec<u8>, CloseCode, String)> = vec![
         ("not a token", message(&frame(token("abc"))), CloseCode::Unauthorised, String::new()),
         ("another device's", message(&frame(token(leak(other)))), CloseCode::Unauthorised,
@@ -317,9 +321,7 @@ fn a_bad_hello_is_closed_with_what_a_client_can_do_about_it() {
 
 #[test]
 fn a_frame_that_cannot_be_granted_is_rejected_and_the_session_goes_on() {
-    use RejectCode::{
-        ChannelFull, Malformed, NotMember, NotPermitted, TooLarge, Unsupported,
-    };
+    use RejectCode::{ChannelFull, Malformed, NotMember, NotPermitted, TooLarge, Unsupported};
     const NOT_MEMBER: &str = "no such channel, or you are not a member";
     let pair = ChannelId::direct(user(1), user(2));
     let group = ChannelId::numbered(77).expect("not 0");
@@ -348,6 +350,7 @@ fn a_frame_that_cannot_be_granted_is_rejected_and_the_session_goes_on() {
     let title = "x".repeat(129);
     let pair_text = "the members of a Direct channel are its pair; create a Group";
     let group_kind = ChannelKind::Group;
+    #[rustfmt::skip]
     let rows: Vec<(&str, Vec<u8>, u64, RejectCode, &str)> = vec![
         ("nonce 0", post(pair, 0, b"x"), 0, Malformed,
             "nonce: must not be 0; give each send its own"),

@@ -104,9 +104,8 @@ fn run(data: &Path, cores: u16, round: u64) {
     let gateway = start(data, cores);
     // Each round leaves two entries in everyone's inbox: what she posted and what she got.
     let cursor = InboxSeq::new(2 * round);
-    let mut sessions: Vec<Wired> = (1..=USERS)
-        .map(|number| Wired::connect(&gateway, user(number), &FRESH))
-        .collect();
+    let mut sessions: Vec<Wired> =
+        (1..=USERS).map(|number| Wired::connect(&gateway, user(number), &FRESH)).collect();
     for session in &mut sessions {
         let heard = session.hear_line();
         assert_eq!(heard, format!("welcome {cursor} Fresh"), "round {round}, {cores} cores");

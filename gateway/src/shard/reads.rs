@@ -68,6 +68,13 @@ impl Shard {
         self.push_read(asked, read, effects);
     }
 
+    /// Asks once more what could not be answered.
+    pub(super) fn ask_again(&mut self, effects: &mut Effects) {
+        for asked in std::mem::take(&mut self.unanswered) {
+            self.ask(asked, effects);
+        }
+    }
+
     fn ask_page(&mut self, conn: ConnId, request: u32, read: Read, effects: &mut Effects) {
         let live = self.outgoing.connections.get(conn).and_then(Connection::live);
         live.expect("a session asks").reads_in_flight += 1;
@@ -262,9 +269,11 @@ impl Shard {
         tracing::error!(?asked, %error, "the store could not answer");
         match asked {
             Asked::Page { conn, .. } => self.close_session(conn, CloseCode::Internal, effects),
-            // Their channel or user stays as it is: what waits for it waits, bounded, and is
-            // answered with `Overloaded` beyond the bound.
-            Asked::Channel(_) | Asked::Send { .. } | Asked::Inbox { .. } => {}
+            // What waits for it waits on, in order and bounded: nothing else could go on without
+            // knowing what the disk knows.
+            Asked::Channel(_) | Asked::Send { .. } | Asked::Inbox { .. } => {
+                self.unanswered.push(asked);
+            }
         }
     }
 }

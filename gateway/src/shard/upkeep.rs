@@ -89,6 +89,7 @@ impl Shard {
 
     fn ticked(&mut self, effects: &mut Effects) {
         self.outgoing.flush_lazy();
+        self.ask_again(effects);
         let mut due = std::mem::take(&mut self.due);
         self.outgoing.wheel.advance(self.now.tick, &mut due);
         for slot in due.drain(..) {

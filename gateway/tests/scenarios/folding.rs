@@ -52,7 +52,7 @@ fn a_journal_that_is_folded_and_trimmed_loses_nothing_live_or_after_a_crash() {
         let post = Post { channel, nonce: Nonce(nonce), kind: 0, body: b"hi", retry: false };
         host.say(clients[0], post);
         host.settle();
-        if nonce % 100 == 0 {
+        if nonce.is_multiple_of(100) {
             host.say(clients[1], MarkRead { channel, seq: Seq::new(nonce) });
             host.say(clients[1], CursorAck { inbox_seq: InboxSeq::new(nonce) });
             host.say(clients[0], Ping { opaque: 1 });
@@ -90,7 +90,7 @@ fn users_and_conversations_come_and_go_from_memory() {
         let channel = ChannelId::direct(user(1), user(2 + nonce % 40));
         host.say(client, Post { channel, nonce: Nonce(nonce), kind: 0, body: b"x", retry: false });
         host.settle();
-        if nonce % 100 == 0 {
+        if nonce.is_multiple_of(100) {
             host.tick(1);
         }
     }

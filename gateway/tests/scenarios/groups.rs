@@ -79,8 +79,10 @@ fn members_get_what_is_said_from_their_coming_to_their_going() {
         u3 < nothing
         u3 > post g1 n9 "still?"
         u3 < rejected n9 NotMember
-        u3 > history g1 back #0       // Up to where she went.
-        u3 < history g1: [g1#1 u1 Create "" u1 u2] [g1#2 u1 "before"] [g1#3 u1 Add u3] [g1#4 u3 "hello"] [g1#5 u1 Remove u3]
+        u3 > history g1 back #0 2     // Up to where she went.
+        u3 < history g1 more: [g1#4 u3 "hello"] [g1#5 u1 Remove u3]
+        u3 > history g1 back #3 2     // From where it began.
+        u3 < history g1: [g1#1 u1 Create "" u1 u2] [g1#2 u1 "before"]
         tick 1
         u1 < @6 g1#6 u1 own
         "#,

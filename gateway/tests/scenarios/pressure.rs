@@ -181,6 +181,34 @@ fn a_session_that_is_not_read_is_not_taken_for_silent() {
     );
 }
 
+#[test]
+fn what_the_disk_could_not_read_is_asked_again() {
+    play(
+        &Setup::cores(2),
+        r#"
+        u1 > hello
+        u1 < welcome @0 Fresh
+        reads fail
+        u2 > hello
+        u1 > post u2 n1 "1"
+        tick 3
+        u1 < nothing
+        u2 < nothing
+        reads work
+        tick 1
+        u1 < posted n1 #1
+        u2 < welcome @0 Fresh
+        u2 < @1 u1:u2#1 u1 "1"
+        tick 1
+        u1 < @1 u1:u2#1 u1 own
+        reads fail
+        u1 > list                     // A session that asks for a page is told.
+        u1 < closed 4500
+        u1 < lost
+        "#,
+    );
+}
+
 /// Users of the first of two cores, and a channel of the second for each of them.
 fn across(count: usize) -> Vec<(UserId, ChannelId)> {
     let map = ShardMap::new(SHARDS, 2);

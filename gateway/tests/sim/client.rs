@@ -172,9 +172,8 @@ impl Client {
         }
         heard.iter().for_each(|heard| self.follow(heard));
         let device = (self.user, self.device);
-        let is_own = |heard: &Heard| {
-            matches!(heard, Heard::Entry(entry) if entry.what.is_by(device))
-        };
+        let is_own =
+            |heard: &Heard| matches!(heard, Heard::Entry(entry) if entry.what.is_by(device));
         let (own, others): (Vec<_>, Vec<_>) = heard.into_iter().partition(is_own);
         self.own.extend(own);
         self.heard.extend(others);

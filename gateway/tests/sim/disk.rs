@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use gateway::shard::fingerprint;
 use store::{
-    Answer, Batch, Committer, Engine, Key, Memory, MessageKey, Pressure, Read, Space, SyncMode,
-    Table, Through, recover,
+    Answer, Batch, Committer, DataError, Engine, EngineError, Key, Memory, MessageKey, Pressure,
+    Read, ReadAnswer, Space, SyncMode, Table, Through, recover,
 };
 use wire::{ChannelId, CoreId, Seq};
 
@@ -27,6 +27,8 @@ pub(crate) struct Disk {
     asked: VecDeque<(usize, u64, Read)>,
     answers: Vec<VecDeque<Answer>>,
     free_bytes: Arc<AtomicU64>,
+    /// Questions cannot be answered.
+    pub(crate) fails_reads: bool,
     /// What the cores are told of the engine's load.
     pub(crate) pressure: Pressure,
 }
@@ -51,6 +53,7 @@ impl Disk {
             asked: VecDeque::new(),
             answers: (0..cores).map(|_| VecDeque::new()).collect(),
             free_bytes,
+            fails_reads: false,
             pressure: Pressure::None,
         }
     }
@@ -108,7 +111,12 @@ impl Disk {
     /// Answers one of the questions that wait.
     pub(crate) fn answer(&mut self, index: usize) {
         let (core, ticket, read) = self.asked.remove(index).expect("one that waits");
-        let answer = store::answer(&*self.engine, &read, fingerprint);
+        let answer = if self.fails_reads {
+            let error = EngineError::Failed("the simulated disk failed".to_owned());
+            ReadAnswer::Failed(DataError::from(error))
+        } else {
+            store::answer(&*self.engine, &read, fingerprint)
+        };
         self.answers[core].push_back(Answer { ticket, answer });
     }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use wire::server::{Durability, Resume, ServerBody};
 use wire::{
-    ChannelId, Deliver, DeviceId, Epoch, Event, InboxSeq, MembershipOp, Nonce, RejectCode, Seq, ServerFrame,
-    UserId, Users,
+    ChannelId, Deliver, DeviceId, Epoch, Event, InboxSeq, MembershipOp, Nonce, RejectCode, Seq,
+    ServerFrame, UserId, Users,
 };
 
 /// Short names of groups, whose numbers are long.
@@ -15,22 +15,62 @@ pub(crate) type Names = HashMap<ChannelId, String>;
 /// One frame, or the end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Heard {
-    Welcome { head: InboxSeq, resume: Resume, epoch: Epoch, ticket: Vec<u8> },
-    Posted { channel: ChannelId, nonce: Nonce, seq: Seq, durability: Durability },
-    Ready { channel: ChannelId, nonce: Nonce },
-    Rejected { nonce: Nonce, code: RejectCode, text: String, retry_after_ms: u32 },
+    Welcome {
+        head: InboxSeq,
+        resume: Resume,
+        epoch: Epoch,
+        ticket: Vec<u8>,
+    },
+    Posted {
+        channel: ChannelId,
+        nonce: Nonce,
+        seq: Seq,
+        durability: Durability,
+    },
+    Ready {
+        channel: ChannelId,
+        nonce: Nonce,
+    },
+    Rejected {
+        nonce: Nonce,
+        code: RejectCode,
+        text: String,
+        retry_after_ms: u32,
+    },
     Entry(Entry),
-    Page { entries: Vec<Entry>, next: InboxSeq, end: bool },
-    History { channel: ChannelId, entries: Vec<What>, more: bool },
-    List { conversations: Vec<wire::server::ConversationEntry>, more: bool },
-    Typing { channel: ChannelId, user: UserId },
+    Page {
+        entries: Vec<Entry>,
+        next: InboxSeq,
+        end: bool,
+    },
+    History {
+        channel: ChannelId,
+        entries: Vec<What>,
+        more: bool,
+    },
+    List {
+        conversations: Vec<wire::server::ConversationEntry>,
+        more: bool,
+    },
+    Typing {
+        channel: ChannelId,
+        user: UserId,
+    },
     Pong(u64),
     WsPong(Vec<u8>),
-    Reconnect { after_ms: u32 },
+    Reconnect {
+        after_ms: u32,
+    },
     /// The HTTP answer of a refused handshake.
-    Refused { status: u16, text: String },
+    Refused {
+        status: u16,
+        text: String,
+    },
     /// The close frame.
-    Closed { code: u16, reason: String },
+    Closed {
+        code: u16,
+        reason: String,
+    },
     /// The connection ended.
     Lost,
 }

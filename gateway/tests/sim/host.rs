@@ -307,7 +307,11 @@ impl Host {
 
     fn receive(&mut self, core: usize, slot: u32) {
         let waiting = self.kernel.received_bytes(core, slot);
-        let bytes = if waiting == 0 { 0 } else { self.pace.part(waiting.min(self.setup.limits.ring.buffer_bytes as usize)) };
+        let bytes = if waiting == 0 {
+            0
+        } else {
+            self.pace.part(waiting.min(self.setup.limits.ring.buffer_bytes as usize))
+        };
         match self.kernel.receive(core, slot, bytes) {
             Received::Bytes { conn, mut bytes, armed } => {
                 self.tell(core, Event::Received { conn, bytes: &mut bytes, armed });

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing here has a thread, a clock or randomness of its own: whatever may happen next is a
-//! [`host::Step`], and the [`pace::Pace`] (even, or seeded) chooses the step and how far it goes. So
-//! a run is its seed. [`script`] writes scenarios down as text.
+//! [`host::Step`], and the [`pace::Pace`] (even, or seeded) chooses the step and how far it goes.
+//! So a run is its seed. [`script`] writes scenarios down as text.
 //!
 //! Two things are checked of every frame that a client hears, in every test: what is acknowledged
 //! or delivered is in the log on the disk, and live entries follow each other without a gap.

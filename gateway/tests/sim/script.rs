@@ -187,7 +187,7 @@ impl Script {
             return;
         }
         let heard = client.heard.pop_front();
-        let heard = heard.map_or("nothing".to_owned(), |heard| line(&heard, &self.names));
+        let heard = heard.map_or_else(|| "nothing".to_owned(), |heard| line(&heard, &self.names));
         assert_eq!(heard, expected, "{}\n then: {}", self.place, self.unheard());
     }
 
@@ -195,7 +195,8 @@ impl Script {
     fn unheard(&self) -> String {
         let clients = self.clients.iter().map(|(who, client)| {
             let Client { heard, own, .. } = &self.host.clients[*client];
-            let lines: Vec<String> = heard.iter().chain(own).map(|heard| line(heard, &self.names)).collect();
+            let lines: Vec<String> =
+                heard.iter().chain(own).map(|heard| line(heard, &self.names)).collect();
             if lines.is_empty() { String::new() } else { format!("\n  {who}: {lines:?}") }
         });
         clients.collect()
@@ -234,6 +235,7 @@ impl Script {
                 let stop = words.next() == "stop";
                 self.host.disk.pressure = if stop { Pressure::Stop } else { Pressure::None };
             }
+            "reads" => self.host.disk.fails_reads = words.next() == "fail",
             "table" => self.host.kernel.set_places_max(words.next().parse().expect("a count")),
             "exited" => {
                 for core in 0..self.host.cores() {

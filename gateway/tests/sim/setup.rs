@@ -43,7 +43,7 @@ impl Setup {
     }
 }
 
-/// The keys of all runs: always the same, so that a run is its seed. Made once, as a run makes many.
+/// The keys of all runs: always the same, so that a run is its seed. Made once for all runs.
 pub(crate) fn keys() -> Arc<KeyRing> {
     static KEYS: OnceLock<Arc<KeyRing>> = OnceLock::new();
     Arc::clone(KEYS.get_or_init(|| {
