@@ -2,6 +2,7 @@
 //!
 //! They need an interpreter with packages: `cargo xtask test` installs them and says in
 //! `MOORING_PYTHON` and `MOORING_NODE` what to run. Without these nothing is tried, and said so.
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not foresee")]
 
 mod common;
 
