@@ -8,5 +8,6 @@ mod folding;
 mod groups;
 mod posting;
 mod pressure;
+mod random;
 mod reading;
 mod resuming;
