@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 pub mod auth;
+pub mod check;
 pub mod clock;
 pub mod committing;
 pub mod config;

@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod check;
 mod check_config;
 mod serve;
 mod token;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run the gateway with its store
     Serve(serve::Args),
+    /// Read a data directory that no server uses, and compare everything in it
+    Check(check::Args),
     /// Check a configuration file, and print what it comes to
     CheckConfig(check_config::Args),
     /// Print an access token for a device, signed with the data directory's newest key
@@ -44,6 +48,7 @@ mod exit {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Token(args) => token::run(&args),
     };
@@ -55,6 +60,21 @@ fn main() -> ExitCode {
             ExitCode::from(if is_config { exit::CONFIG } else { exit::FAILED })
         }
     }
+}
+
+/// What every data directory holds. Without a look at it, a mistyped name would become a new
+/// directory, or a new key that no gateway knows.
+const IDENTITY: &str = "FORMAT";
+
+/// That `data` is a data directory already.
+fn require_data(data: &Path) -> anyhow::Result<()> {
+    let name = data.display();
+    anyhow::ensure!(
+        data.join(IDENTITY).is_file(),
+        "{name} is not a data directory (it has no {IDENTITY}); start `mooring serve --data \
+         {name}` once, or name the right one"
+    );
+    Ok(())
 }
 
 /// Red on a terminal, plain in a pipe.

@@ -24,17 +24,8 @@ pub(crate) struct Args {
     seconds: u64,
 }
 
-/// What every data directory holds. Without a look at it, a mistyped name would become a new key
-/// that no gateway knows.
-const IDENTITY: &str = "FORMAT";
-
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let data = args.data.display();
-    anyhow::ensure!(
-        args.data.join(IDENTITY).is_file(),
-        "{data} is not a data directory (it has no {IDENTITY}); start `mooring serve --data \
-         {data}` once, or name the right one"
-    );
+    crate::require_data(&args.data)?;
     let keys = KeyRing::open(&args.data, Duration::ZERO)?;
     let user = UserId::new(args.user).expect("the parser refuses 0");
     let identity = Identity { user, device: DeviceId(args.device) };
