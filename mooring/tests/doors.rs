@@ -128,8 +128,8 @@ const CONFIG_ROWS: [ConfigRow; 22] = [
     (
         "not TOML",
         Some(b"[server]\ncores ="),
-        "{file}: TOML parse error at line 2, column 8\n  |\n2 | cores =\n  |        ^\nstring values \
-         must be quoted, expected literal string",
+        "{file}: TOML parse error at line 2, column 8\n  |\n2 | cores =\n  |        ^\nstring \
+         values must be quoted, expected literal string",
     ),
     (
         "a table that is not known",
@@ -147,7 +147,8 @@ const CONFIG_ROWS: [ConfigRow; 22] = [
     (
         "a key twice",
         Some(b"[server]\ncores = 1\ncores = 2\n"),
-        "{file}: TOML parse error at line 3, column 1\n  |\n3 | cores = 2\n  | ^^^^^\nduplicate key",
+        "{file}: TOML parse error at line 3, column 1\n  |\n3 | cores = 2\n  | \
+         ^^^^^\nduplicate key",
     ),
     (
         "a value of another type",
