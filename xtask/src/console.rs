@@ -39,6 +39,12 @@ pub(crate) fn answer(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Green or red on standard output, if that is a terminal.
+pub(crate) fn judged(text: &str, is_good: bool) -> String {
+    let style = console::style(text).bold();
+    if is_good { style.green() } else { style.red() }.to_string()
+}
+
 /// `1 h 02 min`, `3 min 04 s` or `5.3 s`: as exact as a person can use.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

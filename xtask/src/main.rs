@@ -9,6 +9,7 @@ mod ci;
 mod clock;
 mod codegen;
 mod console;
+mod crash_test;
 mod environment;
 mod prerequisites;
 mod python;
@@ -33,6 +34,8 @@ enum Task {
     Run(run::Arguments),
     /// Run everything that must pass.
     Test(test::Arguments),
+    /// Kill the server at random moments under load, and compare what it promised with what it kept.
+    CrashTest(crash_test::Arguments),
     /// Run what a change must pass: format, tidy, lints, documentation, tests.
     Ci,
     /// Write the code generated from the schema.
@@ -67,6 +70,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Run(arguments) => return run::run(arguments),
         Task::Test(arguments) => test::test(arguments)?,
+        Task::CrashTest(arguments) => return crash_test::crash_test(arguments),
         Task::Ci => ci::ci()?,
         Task::Bench(arguments) => bench::bench(arguments)?,
         Task::Codegen { check } => {

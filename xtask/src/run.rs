@@ -240,7 +240,8 @@ mod tests {
     #[test]
     fn a_server_is_attended_to_its_end_and_asked_to_stop_once_for_each_signal() -> Result<()> {
         // Stands for the server: says `ready`, ends with status 7 when it is asked to stop.
-        let script = "trap 'exit 7' TERM; echo ready gateway=1.2.3.4:5,1.2.3.4:6; while :; do wait; done";
+        let script =
+            "trap 'exit 7' TERM; echo ready gateway=1.2.3.4:5,1.2.3.4:6; while :; do wait; done";
         let mut server = Command::new("bash")
             .args(["-c", script])
             .stdin(Stdio::null())

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
+use crate::crash_test;
 use crate::environment::{self, Environment, cache_dir};
 use crate::prerequisites;
 use crate::python::Venv;
@@ -40,7 +41,27 @@ pub(crate) fn run_tests(
 ) -> Counts {
     let mut counts = Counts::default();
     steps.take("tests", || cargo_test(environment, filter, &mut counts));
+    if filter.is_none() {
+        crash_test(environment, steps, &mut counts);
+    }
     counts
+}
+
+/// The short form of `crash-test`; it counts as one test.
+fn crash_test(environment: &Environment, steps: &mut Steps, counts: &mut Counts) {
+    // What the tests of the ring go by as well.
+    if std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1") {
+        steps.skip("crash test", "MOORING_ALLOW_NO_URING=1");
+        counts.ignored += 1;
+        return;
+    }
+    let passed = steps.take("crash test", || {
+        let verdict = crash_test::run(environment, &crash_test::Arguments::short())?;
+        anyhow::ensure!(verdict.is_clean(), "{}", verdict.summary());
+        Ok(())
+    });
+    counts.passed += u64::from(passed.is_some());
+    counts.failed += u64::from(passed.is_none());
 }
 
 /// Prints the summary and, as the last line of standard output, what the tests came to.
