@@ -6,11 +6,11 @@
 //! stream* each turn takes new posts while those of earlier turns are on their way, as under load.
 //! Each device receives its own copy as well, without the body.
 //!
-//! Left out: the ring and the kernel (`uring`), the writer and the disk (`store`; a batch is durable
-//! at once, and its journal record is not written), waking cores, acknowledgements of the clients,
-//! and what it costs that another processor had a cache line last. Bodies have 64 bytes; channels
-//! and users are few, so their state is in the cache (see `sequence`, `inbox` and `sessions` for
-//! what it costs when it is not). The allocator is the product's.
+//! Left out: the ring and the kernel (`uring`), the writer and the disk (`store`; a batch is
+//! durable at once, and its journal record is not written), waking cores, acknowledgements of the
+//! clients, and what it costs that another processor had a cache line last. Bodies have 64 bytes;
+//! channels and users are few, so their state is in the cache (see `sequence`, `inbox` and
+//! `sessions` for what it costs when it is not). The allocator is the product's.
 
 #![forbid(unsafe_code)]
 
