@@ -127,16 +127,18 @@ pub enum Verdict {
 }
 
 /// What the sequencer needs from the store before it can go on with a channel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wanted {
     /// The channel's state; answer with [`Sequencer::handle_loaded`].
     Channel(ChannelId),
-    /// Whether the log below `below` holds this send; answer with [`Sequencer::handle_searched`].
-    Send {
+    /// Which of these sends the log below `below` holds; answer with
+    /// [`Sequencer::handle_searched`]. After a crash all devices repeat what was not answered: one
+    /// search for each would read the log thousands of times.
+    Sends {
         /// The channel.
         channel: ChannelId,
-        /// The send.
-        key: SendKey,
+        /// The sends: every retry that waits.
+        keys: Arc<[SendKey]>,
         /// The window covers the log from here on.
         below: Seq,
     },
@@ -155,15 +157,22 @@ pub struct Loaded {
     pub recent: Vec<(SendKey, Receipt)>,
 }
 
-/// What the store found of an old send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Searched {
-    /// It is in the log.
-    Found(Receipt),
-    /// It is not.
-    Absent,
-    /// The log is longer than what is searched.
-    TooOld,
+/// What the store found of old sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Searched {
+    /// Those that are in the log.
+    pub found: Vec<(SendKey, Receipt)>,
+    /// The others are not; otherwise the log is longer than what is searched.
+    pub is_whole: bool,
+}
+
+/// A search of the log. Its results are good until the offers that waited for it have been looked
+/// at: what is placed meanwhile is in the window.
+#[derive(Debug)]
+struct Search {
+    /// What became of the sends that are searched for; of all none until the answer is here.
+    sends: Map<SendKey, Option<Receipt>>,
+    is_whole: bool,
 }
 
 #[derive(Debug)]
@@ -174,6 +183,8 @@ struct Channel {
     membership: Membership,
     nonces: NonceWindow,
     phase: Phase,
+    /// The present search, or the last one as long as offers wait that it was for.
+    search: Option<Search>,
     parked: VecDeque<Offer>,
     /// Spoken of since the last look for quiet channels.
     recent: bool,
@@ -182,7 +193,7 @@ struct Channel {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Loading,
-    /// The front of `parked` waits for a search of the log.
+    /// Retries among `parked`, its front is one, wait for a search of the log.
     Searching,
     Ready,
 }
@@ -259,21 +270,16 @@ impl Sequencer {
         channel.phase = Phase::Ready;
     }
 
-    /// The store has searched a channel's log for the offer at the front of those parked. Call
-    /// [`Self::next_parked`] after it.
-    pub fn handle_searched(&mut self, id: ChannelId, found: Searched, now: Timestamp) -> Verdict {
+    /// The store has searched a channel's log for retries among those parked. Call
+    /// [`Self::next_parked`] until it has nothing more.
+    pub fn handle_searched(&mut self, id: ChannelId, searched: Searched) {
         let channel = self.channels.get_mut(&id).expect("a channel is kept while it is searched");
         assert_eq!(channel.phase, Phase::Searching, "a search was asked for");
         channel.phase = Phase::Ready;
-        let offer = channel.parked.pop_front().expect("the offer that asked for the search");
-        match found {
-            Searched::Found(receipt) => repeat(offer, receipt),
-            Searched::Absent => channel.admit(offer, now, self.map, self.limits.group_members_max),
-            Searched::TooOld => {
-                let text = "the first transmission may lie further back than is searched; if you \
-                            want it sent, send it as new";
-                Verdict::Refused(offer, Refusal { code: RejectCode::RetryTooOld, text }, 0)
-            }
+        let search = channel.search.as_mut().expect("a search is kept until it is answered");
+        search.is_whole = searched.is_whole;
+        for (key, receipt) in searched.found {
+            search.sends.insert(key, Some(receipt));
         }
     }
 
@@ -283,7 +289,10 @@ impl Sequencer {
         if channel.phase != Phase::Ready {
             return None;
         }
-        let offer = channel.parked.pop_front()?;
+        let Some(offer) = channel.parked.pop_front() else {
+            channel.search = None;
+            return None;
+        };
         Some(channel.sequence(offer, now, self.map, self.limits.group_members_max))
     }
 
@@ -345,6 +354,7 @@ impl Channel {
             membership: Membership::Pair(first.key.sender, first.key.sender),
             nonces: NonceWindow::new(nonce_window),
             phase: Phase::Loading,
+            search: None,
             parked: VecDeque::from([first]),
             recent: true,
         }
@@ -369,13 +379,34 @@ impl Channel {
         }
         let oldest_known = self.last.get() - self.nonces.len() as u64;
         if offer.retry && oldest_known > 0 {
-            let below = Seq::new(oldest_known + 1);
-            let wanted = Wanted::Send { channel: offer.channel, key: offer.key, below };
-            self.phase = Phase::Searching;
-            self.parked.push_front(offer);
-            return Verdict::Parked(Some(wanted));
+            let search = self.search.as_ref();
+            let known = search.and_then(|search| Some((search, *search.sends.get(&offer.key)?)));
+            match known {
+                Some((_, Some(receipt))) => return repeat(offer, receipt),
+                Some((search, None)) if search.is_whole => {}
+                Some((_, None)) => {
+                    let text = "the first transmission may lie further back than is searched; if \
+                                you want it sent, send it as new";
+                    let refusal = Refusal { code: RejectCode::RetryTooOld, text };
+                    return Verdict::Refused(offer, refusal, 0);
+                }
+                None => return self.search_for(offer, Seq::new(oldest_known + 1)),
+            }
         }
         self.admit(offer, now, map, max)
+    }
+
+    /// Begins a search for `offer` and every other retry that waits.
+    fn search_for(&mut self, offer: Offer, below: Seq) -> Verdict {
+        let channel = offer.channel;
+        self.parked.push_front(offer);
+        let retries = self.parked.iter().filter(|offer| offer.retry);
+        let unknown = retries.filter(|offer| self.nonces.find(&offer.key).is_none());
+        let keys: Arc<[SendKey]> = unknown.map(|offer| offer.key).collect();
+        let sends = keys.iter().map(|key| (*key, None)).collect();
+        self.search = Some(Search { sends, is_whole: false });
+        self.phase = Phase::Searching;
+        Verdict::Parked(Some(Wanted::Sends { channel, keys, below }))
     }
 
     fn read(&self, offer: Offer, seq: Seq) -> Verdict {

@@ -1,5 +1,5 @@
 //! What must hold of the sequencer, as scripts: `send USER NONCE BODY [retry]`, `load LAST`,
-//! `found SEQ` / `absent` / `too-old`, `commit SEQ`, each followed by what it must answer.
+//! `found SEQ BODY` (the first that is searched for) / `absent` / `too-old` (all), `commit SEQ`, each followed by what it must answer.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,6 +17,8 @@ const NOW: Timestamp = Timestamp(1_000);
 struct Script {
     sequencer: Sequencer,
     channel: ChannelId,
+    /// What the last search is for.
+    wanted: Vec<SendKey>,
 }
 
 fn user(number: u64) -> UserId {
@@ -59,7 +61,9 @@ fn say(verdict: Verdict) -> String {
         Verdict::Read(_, seq, recipients) => format!("read {seq} to {}", recipients.len()),
         Verdict::Parked(None) => "waits".into(),
         Verdict::Parked(Some(Wanted::Channel(_))) => "load".into(),
-        Verdict::Parked(Some(Wanted::Send { below, .. })) => format!("search below {below}"),
+        Verdict::Parked(Some(Wanted::Sends { keys, below, .. })) => {
+            format!("search {} below {below}", keys.len())
+        }
     }
 }
 
@@ -67,40 +71,51 @@ impl Script {
     /// The Direct channel of users 1 and 2, window of 4 nonces.
     fn new() -> Self {
         let sequencer = Sequencer::new(ShardMap::new(16, 2), limits(8));
-        Self { sequencer, channel: ChannelId::direct(user(1), user(2)) }
+        let channel = ChannelId::direct(user(1), user(2));
+        Self { sequencer, channel, wanted: Vec::new() }
     }
 
     fn step(&mut self, line: &str) -> String {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |index: usize| words[index].parse::<u64>().unwrap();
-        let searched = |found| Some(found);
-        let found = match words[0] {
+        match words[0] {
             "send" => {
                 let retry = words.get(4) == Some(&"retry");
                 let offer = send(self.channel, number(1), number(2), words[3], retry);
-                return say(self.sequencer.offer(offer, NOW));
+                let verdict = self.sequencer.offer(offer, NOW);
+                return self.say(verdict);
             }
             "commit" => {
                 self.sequencer.handle_committed(self.channel, Seq::new(number(1)));
                 return String::new();
             }
-            "load" => {
-                self.sequencer.handle_loaded(self.channel, loaded(number(1)));
-                None
-            }
+            "load" => self.sequencer.handle_loaded(self.channel, loaded(number(1))),
             "found" => {
                 let fingerprint = words[2].bytes().map(u64::from).sum();
                 let created_at = Timestamp(5);
                 let receipt = Receipt { seq: Seq::new(number(1)), created_at, fingerprint };
-                searched(Searched::Found(receipt))
+                self.searched(vec![(self.wanted[0], receipt)], true);
             }
-            "absent" => searched(Searched::Absent),
-            "too-old" => searched(Searched::TooOld),
+            "absent" => self.searched(Vec::new(), true),
+            "too-old" => self.searched(Vec::new(), false),
             other => panic!("{other}"),
-        };
-        let first = found.map(|found| self.sequencer.handle_searched(self.channel, found, NOW));
-        let parked = std::iter::from_fn(|| self.sequencer.next_parked(self.channel, NOW)).map(say);
-        first.map(say).into_iter().chain(parked).collect::<Vec<_>>().join(", ")
+        }
+        let mut said = Vec::new();
+        while let Some(verdict) = self.sequencer.next_parked(self.channel, NOW) {
+            said.push(self.say(verdict));
+        }
+        said.join(", ")
+    }
+
+    fn searched(&mut self, found: Vec<(SendKey, Receipt)>, is_whole: bool) {
+        self.sequencer.handle_searched(self.channel, Searched { found, is_whole });
+    }
+
+    fn say(&mut self, verdict: Verdict) -> String {
+        if let Verdict::Parked(Some(Wanted::Sends { keys, .. })) = &verdict {
+            self.wanted = keys.to_vec();
+        }
+        say(verdict)
     }
 }
 
@@ -149,9 +164,39 @@ fn a_retry_beyond_the_window_is_searched_and_those_behind_it_keep_their_order() 
         check(&[
             ("send 1 1 go", "load"),
             ("load 19", "#20"),
-            ("send 1 10 hi retry", "search below #20"),
+            ("send 1 10 hi retry", "search 1 below #20"),
             ("send 1 11 ho", "waits"),
             (answer, expected),
+        ]);
+    }
+}
+
+#[test]
+fn retries_that_wait_are_searched_for_together_and_each_gets_its_own_answer() {
+    let rows: &[(&str, &str, &str)] = &[
+        ("found 3 ha", "again #3, #22, #23, #24, again #22", "search 1 below #21"),
+        ("absent", "#22, #23, #24, #25, again #23", "search 1 below #22"),
+        // Not a retry: it need not be looked for.
+        (
+            "too-old",
+            "RetryTooOld, RetryTooOld, #22, RetryTooOld, RetryTooOld",
+            "search 1 below #20",
+        ),
+    ];
+    for (answer, expected, next) in rows {
+        check(&[
+            ("send 1 1 go", "load"),
+            ("load 19", "#20"),
+            ("send 1 9 hi retry", "search 1 below #20"),
+            ("send 1 10 ha retry", "waits"),
+            ("send 2 11 he retry", "waits"),
+            ("send 1 12 ho", "waits"),
+            ("send 2 13 hu retry", "waits"),
+            ("send 2 11 he retry", "waits"),
+            ("absent", "#21, search 4 below #20"),
+            (answer, expected),
+            // What one search has found out is not used for another.
+            ("send 1 14 hi retry", next),
         ]);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use wire::{
     ChannelId, ChannelKind, Content, Conversation, DeviceId, InboxEntry, InboxItem, InboxSeq,
     LogEntry, Member, Nonce, Seq, UserId,
@@ -17,7 +17,7 @@ use crate::error::{CorruptRecord, DataError, Torn};
 use crate::keys::{
     ChunkKey, ConversationKey, CursorKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,
 };
-use crate::read::{Fingerprint, NonceFound, Read, ReadAnswer, Recent};
+use crate::read::{Fingerprint, Read, ReadAnswer, Recent};
 use crate::record;
 
 /// Member records of one channel that are read at most; more than any channel may ever have had.
@@ -36,9 +36,8 @@ pub fn answer<E: Engine>(engine: &E, read: &Read, fingerprint: Fingerprint) -> R
         Read::Channel { channel, nonce_window } => {
             channel_state(engine, *channel, *nonce_window, fingerprint)
         }
-        Read::FindNonce { channel, sender, device, nonce, below, scan_max } => {
-            let wanted = (*sender, *device, *nonce);
-            find_nonce(engine, *channel, wanted, *below, *scan_max, fingerprint)
+        Read::FindSends { channel, sends, below, scan_max } => {
+            find_sends(engine, *channel, sends, (*below, *scan_max), fingerprint)
         }
         Read::Inbox { user, channels } => inbox_state(engine, *user, channels),
         Read::Sync { user, after, limit, bytes_max, tail, head } => {
@@ -118,14 +117,7 @@ fn channel_state<E: Engine>(
     // One even for an empty window: the newest tells the last place.
     let window = nonce_window.max(1) as usize;
     log_backward(engine, channel, Seq::new(u64::MAX), |entry| {
-        recent.push(Recent {
-            seq: entry.seq,
-            sender: entry.sender,
-            device: entry.device,
-            nonce: entry.nonce,
-            created_at: entry.created_at,
-            fingerprint: fingerprint(&entry.content),
-        });
+        recent.push(described(&entry, fingerprint));
         recent.len() == window
     })?;
     let last = recent.first().map_or(Seq::ZERO, |newest| newest.seq);
@@ -166,33 +158,39 @@ fn log_backward<E: Engine>(
     })
 }
 
-fn find_nonce<E: Engine>(
+fn find_sends<E: Engine>(
     engine: &E,
     channel: ChannelId,
-    wanted: (UserId, DeviceId, Nonce),
-    below: Seq,
-    scan_max: u32,
+    sends: &[(UserId, DeviceId, Nonce)],
+    (below, scan_max): (Seq, u32),
     fingerprint: Fingerprint,
 ) -> Result<ReadAnswer, DataError> {
-    let mut found = NonceFound::Absent;
+    let mut wanted: HashSet<_> = sends.iter().copied().collect();
+    let (mut found, mut whole) = (Vec::new(), true);
     let mut left = scan_max;
     log_backward(engine, channel, below, |entry| {
         if left == 0 {
-            found = NonceFound::BeyondScan;
+            whole = false;
             return true;
         }
         left -= 1;
-        let same = (entry.sender, entry.device, entry.nonce) == wanted;
-        if same {
-            found = NonceFound::Found {
-                seq: entry.seq,
-                created_at: entry.created_at,
-                fingerprint: fingerprint(&entry.content),
-            };
+        if wanted.remove(&(entry.sender, entry.device, entry.nonce)) {
+            found.push(described(&entry, fingerprint));
         }
-        same
+        wanted.is_empty()
     })?;
-    Ok(ReadAnswer::FindNonce(found))
+    Ok(ReadAnswer::FindSends { found, whole })
+}
+
+fn described(entry: &LogEntry, fingerprint: Fingerprint) -> Recent {
+    Recent {
+        seq: entry.seq,
+        sender: entry.sender,
+        device: entry.device,
+        nonce: entry.nonce,
+        created_at: entry.created_at,
+        fingerprint: fingerprint(&entry.content),
+    }
 }
 
 /// The last chunk of an inbox; empty if there is none.

@@ -57,7 +57,7 @@ pub use metrics::{BUCKETS, Counter, Histogram, Metrics};
 pub use options::{Options, SyncMode};
 pub use pressure::Pressure;
 pub use queue::{Answer, Notify};
-pub use read::{Fingerprint, NonceFound, Read, ReadAnswer, Recent};
+pub use read::{Fingerprint, Read, ReadAnswer, Recent};
 pub use recover::{RecoveryReport, recover};
 pub use rocks::Rocks;
 pub use service::{Hooks, Service};

@@ -21,16 +21,12 @@ pub enum Read {
         /// How many of its newest entries to describe.
         nonce_window: u32,
     },
-    /// Where a nonce was used before, if it was.
-    FindNonce {
+    /// Which of these sends a log holds. Several at once, as the log is read but once for them.
+    FindSends {
         /// In which channel.
         channel: ChannelId,
-        /// By whom.
-        sender: UserId,
-        /// On which of her devices.
-        device: DeviceId,
-        /// The nonce.
-        nonce: Nonce,
+        /// By whom, on which of her devices, under which nonce.
+        sends: Vec<(UserId, DeviceId, Nonce)>,
         /// Only below this place.
         below: Seq,
         /// How many places to look at.
@@ -123,8 +119,13 @@ pub enum ReadAnswer {
         /// The newest entries, ascending.
         recent: Vec<Recent>,
     },
-    /// Where the nonce was used.
-    FindNonce(NonceFound),
+    /// What was found of the sends.
+    FindSends {
+        /// Those that the log holds, the newest first.
+        found: Vec<Recent>,
+        /// Nothing was left unread that could hold one of the others.
+        whole: bool,
+    },
     /// An inbox's state.
     Inbox {
         /// Whose.
@@ -172,22 +173,4 @@ pub enum ReadAnswer {
     },
     /// The disk failed, or what it holds is damaged. Logged where it happened.
     Failed(DataError),
-}
-
-/// Where a nonce was used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NonceFound {
-    /// Here.
-    Found {
-        /// The place it got.
-        seq: Seq,
-        /// When.
-        created_at: Timestamp,
-        /// Of the content.
-        fingerprint: u64,
-    },
-    /// Nowhere in the channel.
-    Absent,
-    /// Not in the places looked at, and there are older ones.
-    BeyondScan,
 }

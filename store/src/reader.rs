@@ -146,7 +146,7 @@ fn same<E: Engine>(engine: &E, read: &Read) -> Result<Option<Same>, DataError> {
     Ok(match read {
         Read::Channel { channel, nonce_window } => Some(Same::Channel(*channel, *nonce_window)),
         Read::History { .. } => LogPage::of(engine, read)?.map(Same::Page),
-        Read::FindNonce { .. }
+        Read::FindSends { .. }
         | Read::Inbox { .. }
         | Read::Sync { .. }
         | Read::Conversations { .. } => None,

@@ -9,8 +9,8 @@ use common::{direct, fingerprint, group, logged, plenty, text, user};
 use std::sync::Arc;
 use store::{
     Batch, ChunkKey, Committer, ConversationKey, CursorKey, Direction, Engine, JournalKey, Key,
-    MemberKey, Memory, MessageKey, NonceFound, Options, Read, ReadAnswer, Rocks, SyncMode, Table,
-    Term, answer, recover,
+    MemberKey, Memory, MessageKey, Options, Read, ReadAnswer, Rocks, SyncMode, Table, Term, answer,
+    recover,
 };
 use wire::{
     BatchNumber, ChannelId, ChannelKind, Content, Conversation, CoreId, DeviceId, InboxEntry,
@@ -228,33 +228,43 @@ fn bytes_bound_a_page_but_never_below_one_entry() {
 }
 
 #[test]
-fn a_nonce_is_found_absent_or_beyond_the_scan() {
+fn sends_are_found_absent_or_beyond_the_scan_and_the_log_is_read_once_for_all() {
     on_both(|ask, write| {
         write(&mut |batch| put_group(batch, group(7)));
-        let found = |seq: u64| {
-            let entry = &a_group(group(7))[usize::try_from(seq).unwrap() - 1];
-            let (created_at, fingerprint) = (entry.created_at, fingerprint(&entry.content));
-            NonceFound::Found { seq: entry.seq, created_at, fingerprint }
-        };
-        let rows = [
-            ("the newest", 1010, 1, HUGE, 1, found(10)),
-            ("within", 1005, 1, HUGE, 9, found(5)),
-            ("at the edge", 1005, 1, HUGE, 6, found(5)),
-            ("one beyond", 1005, 1, HUGE, 5, NonceFound::BeyondScan),
-            ("not below", 1010, 1, 10, 99, NonceFound::Absent),
-            ("another device", 1005, 2, HUGE, 99, NonceFound::Absent),
-            ("all looked at", 77, 1, HUGE, 10, NonceFound::Absent),
+        /// Nonces of user 1's device 1 (77 is nobody's), below, how many places; what is found.
+        type Row = (&'static str, &'static [u64], u64, u32, &'static [u64], bool);
+        let rows: [Row; 9] = [
+            ("the newest", &[1010], HUGE, 1, &[10], true),
+            ("within", &[1005], HUGE, 9, &[5], true),
+            ("at the edge", &[1005], HUGE, 6, &[5], true),
+            ("one beyond", &[1005], HUGE, 5, &[], false),
+            ("not below", &[1010], 10, 99, &[], true),
+            ("all looked at", &[77], HUGE, 10, &[], true),
+            ("several", &[1005, 77, 1009], HUGE, 99, &[9, 5], true),
+            ("some beyond", &[1005, 1009], HUGE, 3, &[9], false),
+            ("none asked for", &[], HUGE, 99, &[], true),
         ];
-        for (name, nonce, device, below, scan_max, expected) in rows {
-            let read = Read::FindNonce {
+        for (name, nonces, below, scan_max, expected, is_whole) in rows {
+            let send = |nonce: &u64| (user(1), DeviceId(1), Nonce(*nonce));
+            let read = |sends| Read::FindSends {
                 channel: group(7),
-                sender: user(1),
-                device: DeviceId(device),
-                nonce: Nonce(nonce),
+                sends,
                 below: Seq::new(below),
                 scan_max,
             };
-            assert_eq!(ask(&read), ReadAnswer::FindNonce(expected), "{name}");
+            let answer = ask(&read(nonces.iter().map(send).collect()));
+            let ReadAnswer::FindSends { found, whole } = answer else { panic!("{name}") };
+            let places: Vec<u64> = found.iter().map(|recent| recent.seq.get()).collect();
+            assert_eq!((&places[..], whole), (expected, is_whole), "{name}");
+            for recent in found {
+                let entry = &a_group(group(7))[usize::try_from(recent.seq.get()).unwrap() - 1];
+                assert_eq!(recent.created_at, entry.created_at, "{name}");
+                assert_eq!(recent.fingerprint, fingerprint(&entry.content), "{name}");
+            }
+            let another = |nonce: &u64| (user(1), DeviceId(2), Nonce(*nonce));
+            let answer = ask(&read(nonces.iter().map(another).collect()));
+            let ReadAnswer::FindSends { found, .. } = answer else { panic!("{name}") };
+            assert_eq!(found, [], "{name}: another device's");
         }
     });
 }

@@ -92,8 +92,8 @@ impl Shard {
             Verdict::Parked(Some(Wanted::Channel(channel))) => {
                 self.ask(Asked::Channel(channel), effects);
             }
-            Verdict::Parked(Some(Wanted::Send { channel, key, below })) => {
-                self.ask(Asked::Send { channel, key, below }, effects);
+            Verdict::Parked(Some(Wanted::Sends { channel, keys, below })) => {
+                self.ask(Asked::Sends { channel, keys, below }, effects);
             }
         }
     }

@@ -1,11 +1,13 @@
 //! What is asked of the store, and its answers. No core waits for a disk: what needs an answer is
 //! set aside with a ticket.
 
+use std::sync::Arc;
+
 use router::inbox::InboxLoaded;
 use router::nonces::{Receipt, SendKey};
 use router::sequencer::{Loaded, Searched};
 use router::sessions::ConnId;
-use store::{Answer, NonceFound, Read, ReadAnswer, Recent};
+use store::{Answer, Read, ReadAnswer, Recent};
 use wire::client::{ChannelList, Direction, History};
 use wire::server::{ChannelPage, ConversationEntry, HistoryPage, SyncPage};
 use wire::{
@@ -19,16 +21,16 @@ use crate::event::{Effect, Effects};
 use crate::limits::PAGE_BYTES_MAX;
 
 /// What an answer is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Asked {
     /// A channel that is spoken of.
     Channel(ChannelId),
-    /// An old send.
-    Send {
+    /// Old sends.
+    Sends {
         /// In which channel.
         channel: ChannelId,
         /// Which.
-        key: SendKey,
+        keys: Arc<[SendKey]>,
         /// The window covers the log from here on.
         below: Seq,
     },
@@ -55,10 +57,11 @@ impl Shard {
             .expect("the configuration bounds it");
         let read = match asked {
             Asked::Channel(channel) => Read::Channel { channel, nonce_window },
-            Asked::Send { channel, key, below } => {
-                let SendKey { sender, device, nonce } = key;
+            Asked::Sends { channel, ref keys, below } => {
+                let named = |key: &SendKey| (key.sender, key.device, key.nonce);
+                let sends = keys.iter().map(named).collect();
                 let scan_max = self.common.limits.retry_scan_max;
-                Read::FindNonce { channel, sender, device, nonce, below, scan_max }
+                Read::FindSends { channel, sends, below, scan_max }
             }
             Asked::Inbox { user, channel } => {
                 Read::Inbox { user, channels: channel.into_iter().collect() }
@@ -158,10 +161,10 @@ impl Shard {
             (Asked::Channel(id), ReadAnswer::Channel { last, members, recent, .. }) => {
                 self.channel_read(id, last, members, &recent, effects);
             }
-            (Asked::Send { channel, .. }, ReadAnswer::FindNonce(found)) => {
-                let verdict =
-                    self.sequencer.handle_searched(channel, searched(found), self.now.wall);
-                self.obey(verdict, effects);
+            (Asked::Sends { channel, .. }, ReadAnswer::FindSends { found, whole }) => {
+                let found = found.iter().map(send_of).collect();
+                let searched = Searched { found, is_whole: whole };
+                self.sequencer.handle_searched(channel, searched);
                 self.go_on_with(channel, effects);
             }
             (
@@ -271,7 +274,7 @@ impl Shard {
             Asked::Page { conn, .. } => self.close_session(conn, CloseCode::Internal, effects),
             // What waits for it waits on, in order and bounded: nothing else could go on without
             // knowing what the disk knows.
-            Asked::Channel(_) | Asked::Send { .. } | Asked::Inbox { .. } => {
+            Asked::Channel(_) | Asked::Sends { .. } | Asked::Inbox { .. } => {
                 self.unanswered.push(asked);
             }
         }
@@ -285,16 +288,6 @@ fn page(asked: u16, max: u16) -> u32 {
 const fn send_of(recent: &Recent) -> (SendKey, Receipt) {
     let Recent { seq, sender, device, nonce, created_at, fingerprint } = *recent;
     (SendKey { sender, device, nonce }, Receipt { seq, created_at, fingerprint })
-}
-
-const fn searched(found: NonceFound) -> Searched {
-    match found {
-        NonceFound::Found { seq, created_at, fingerprint } => {
-            Searched::Found(Receipt { seq, created_at, fingerprint })
-        }
-        NonceFound::Absent => Searched::Absent,
-        NonceFound::BeyondScan => Searched::TooOld,
-    }
 }
 
 /// An entry of a page. A device's own messages have their body here: it may have lost them.
