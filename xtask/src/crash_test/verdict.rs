@@ -48,6 +48,11 @@ impl Verdict {
         if count("/sessions/resumed")? != count("/sessions/reconnects")? {
             faults.push("sessions came back and could not resume".to_owned());
         }
+        let (sent, posted) = (count("/sent/count")?, count("/posted/count")?);
+        if sent != posted {
+            faults
+                .push(format!("{sent} messages were sent, and {posted} posted after all retries"));
+        }
         if let Err(text) = &check {
             faults.push(format!("mooring check: {text}"));
         }
@@ -112,6 +117,7 @@ mod tests {
             "oracle": {
                 "lost": 0, "duplicated": 0, "reordered": 0, "gaps": 0, "altered": 0, "reused": 0
             },
+            "sent": { "count": 9 },
             "posted": { "count": 9, "retried": 2, "unanswered": 0 },
             "delivered": { "count": 9 },
             "sessions": { "reconnects": 4, "resumed": 4 },
@@ -134,6 +140,7 @@ mod tests {
             (report("/oracle/gaps", 7), fine, sound(), "7 gaps"),
             (report("/oracle/altered", 1), fine, sound(), "1 altered"),
             (report("/oracle/reused", 1), fine, sound(), "1 reused"),
+            (report("/sent/count", 10), fine, sound(), "10 messages were sent, and 9 posted"),
             (report("/sessions/resumed", 3), fine, sound(), "could not resume"),
             (report("", 0), failed, sound(), "3 messages were never answered"),
             (report("", 0), fine, torn(), "1 contradictions"),
