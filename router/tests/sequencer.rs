@@ -1,5 +1,6 @@
 //! What must hold of the sequencer, as scripts: `send USER NONCE BODY [retry]`, `load LAST`,
-//! `found SEQ BODY` (the first that is searched for) / `absent` / `too-old` (all), `commit SEQ`, each followed by what it must answer.
+//! `found SEQ BODY` (the first that is searched for) / `absent` / `too-old` (all), `commit SEQ`,
+//! each followed by what it must answer.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

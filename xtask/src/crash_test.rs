@@ -1,9 +1,9 @@
 //! `cargo xtask crash-test`: the server is killed (SIGKILL) at random moments under load, again and
 //! again, and what it promised is compared with what it kept.
 //!
-//! One run of the load generator spans all rounds. Its sessions come back, resume by cursor and send
-//! again what was not answered; its oracle compares everything across the kills. At the end the data
-//! directory is read and checked as a whole.
+//! One run of the load generator spans all rounds. Its sessions come back, resume by cursor and
+//! send again what was not answered; its oracle compares everything across the kills. At the end
+//! the data directory is read and checked as a whole.
 
 mod rounds;
 mod server;
@@ -42,7 +42,8 @@ const END_POLL_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// How often the server is killed, not counting kills during recovery.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Repeats the moments of the kills. Default: others each time.
     #[arg(long, value_name = "N")]

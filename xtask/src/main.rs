@@ -34,7 +34,7 @@ enum Task {
     Run(run::Arguments),
     /// Run everything that must pass.
     Test(test::Arguments),
-    /// Kill the server at random moments under load, and compare what it promised with what it kept.
+    /// Kill the server at random moments under load, and compare what it promised and kept.
     CrashTest(crash_test::Arguments),
     /// Run what a change must pass: format, tidy, lints, documentation, tests.
     Ci,

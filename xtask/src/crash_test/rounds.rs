@@ -137,8 +137,8 @@ mod tests {
         rounds.add(ms(300), 0, ms(90));
         assert_eq!(rounds.line(1, 9), "round   1/9: killed after 300 ms; ready in 90 ms");
         rounds.add(ms(1200), 2, ms(12_000));
-        let expected = "round   2/9: killed after 1200 ms, and 2 times while it recovered; ready in \
-                        12.0 s";
+        let expected = "round   2/9: killed after 1200 ms, and 2 times while it recovered; \
+                        ready in 12.0 s";
         assert_eq!(rounds.line(2, 9), expected);
         rounds.add(ms(50), 1, ms(70));
         assert_eq!(rounds.spread(), Some((ms(70), ms(90), ms(12_000))));
