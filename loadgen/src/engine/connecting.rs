@@ -149,10 +149,11 @@ impl<S: Script> Engine<S> {
             self.tally.down -= 1;
             self.tally.reconnects += 1;
             self.tally.resumed += u64::from(slot.client.has_resumed());
+        } else {
+            self.tally.last_live = now;
         }
         self.connects.in_flight -= 1;
         self.tally.live += 1;
-        self.tally.last_live = now;
     }
 
     /// The session is over, whatever it was. Its connection is closed, and if it was not live yet
