@@ -80,6 +80,8 @@ impl Wired {
                     // The answer to a close, which the gateway need not wait for.
                     let _ = self.stream.write_all(&answer);
                 }
+                // The kernel's work for the rings of this process may end any wait of its threads.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("{}: nothing more is heard: {error}", self.client.user),
             }
         }
