@@ -4,7 +4,7 @@
 //! what the store has finished and what the mesh holds; submit; and go on as long as there is more.
 //! When there is not, what has gathered for each connection is sent and the core sleeps. So an
 //! idle core sends at once, and a busy one sends a connection's frames together, at least every
-//! [`FLUSH_EVERY`].
+//! `FLUSH_EVERY`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
