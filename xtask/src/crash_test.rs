@@ -70,15 +70,15 @@ impl Arguments {
 pub(crate) fn crash_test(arguments: &Arguments) -> Result<ExitCode> {
     prerequisites::ensure()?;
     let environment = Environment::prepare()?;
+    console::step("Building the server and the load generator");
+    let build = ["build", "--release", "--package", "mooring", "--package", "loadgen"];
+    environment::run(&mut environment.cargo(build))?;
     let verdict = run(&environment, arguments)?;
     Ok(if verdict.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The same in an environment that is there.
+/// The same with the binaries that are there.
 pub(crate) fn run(environment: &Environment, arguments: &Arguments) -> Result<Verdict> {
-    console::step("Building the server and the load generator");
-    let build = ["build", "--release", "--package", "mooring", "--package", "loadgen"];
-    environment::run(&mut environment.cargo(build))?;
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     let command = format!(
         "cargo xtask crash-test --rounds {} --seed {seed} --cores {} --rate {}",

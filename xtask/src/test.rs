@@ -47,7 +47,8 @@ pub(crate) fn run_tests(
     counts
 }
 
-/// The short form of `crash-test`; it counts as one test.
+/// The short form of `crash-test`; it counts as one test. The binaries are those that the tests of
+/// their packages have built: another `cargo build` would choose other features, and build again.
 fn crash_test(environment: &Environment, steps: &mut Steps, counts: &mut Counts) {
     // What the tests of the ring go by as well.
     if std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1") {
