@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
+    /// Seconds before each measurement: by then log files are written over old ones.
+    #[arg(long, default_value_t = 10)]
+    warmup: u64,
     /// Messages a second between 500 pairs, ascending.
     #[arg(
         long,
@@ -127,7 +130,7 @@ fn chat(
     let before = server.processor_time()?;
     let mut command = Command::new(environment.release_binary("loadgen"));
     command.args(["run", "chat", "--url", &server.url(), "--data"]).arg(server.data());
-    command.args(["--rate", &rate.to_string(), "--warmup", "2s"]);
+    command.args(["--rate", &rate.to_string(), "--warmup", &format!("{}s", arguments.warmup)]);
     command.args(["--duration", &format!("{}s", arguments.seconds), "--json"]).arg(&json);
     let output = command.args(load).output().context("cannot start loadgen")?;
     // 1: the oracle found something, 3: sessions were lost. Both are in the report.

@@ -56,8 +56,8 @@ pub(super) fn write(out: &Path, arguments: &Arguments, measured: &Measured) -> R
     writeln!(page, "# The core, measured\n")?;
     writeln!(
         page,
-        "`cargo xtask bench --rounds {} --seconds {}` on {}, shared and noisy:",
-        arguments.rounds, arguments.seconds, measured.machine
+        "`cargo xtask bench --rounds {} --seconds {} --cores {}` on {}, shared and noisy:",
+        arguments.rounds, arguments.seconds, arguments.cores, measured.machine
     )?;
     writeln!(page, "medians over the rounds, the load generator on the same processors as the")?;
     writeln!(page, "server, `store.sync = always`. The ring: {}.\n", measured.driver)?;
