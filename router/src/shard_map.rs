@@ -2,9 +2,6 @@
 
 use wire::{ChannelId, CoreId, ShardId, UserId};
 
-/// The most shards a data directory may have: ids are 16 bits wide.
-pub const SHARDS_MAX: u16 = u16::MAX;
-
 /// The map from ids to shards to cores.
 ///
 /// The first half is part of the data directory's format (`SHARDS` and the mixing function are

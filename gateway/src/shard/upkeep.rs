@@ -6,7 +6,6 @@ use wire::server::Reconnect;
 use wire::{CloseCode, DeviceId, UserId};
 
 use super::Shard;
-use crate::clock::TICK;
 use crate::committing::Pending;
 use crate::connection::{Connection, Live, Phase};
 use crate::event::{Effect, Effects};
@@ -199,12 +198,6 @@ impl Shard {
         counts.unfolded_entries = self.inboxes.unfolded() as u64;
         counts.waiting_for_disk = self.committing.waiting() as u64;
         counts.send_blocks_out = self.outgoing.blocks_out() as u64;
-    }
-
-    /// A tick's length as timeouts count it (for tests and tools).
-    #[must_use]
-    pub const fn tick_length() -> std::time::Duration {
-        TICK
     }
 
     /// The connection's state (for tests and tools).
