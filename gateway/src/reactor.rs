@@ -26,8 +26,8 @@ use crate::shard::Shard;
 /// that keep coming.
 const COMPLETIONS_PER_TURN: usize = 2048;
 
-/// How long a busy core lets frames gather. It bounds what batching may add to a latency; at
-/// saturation it halves the sends (docs/decisions).
+/// How long a busy core lets frames gather. It bounds what batching may add to a latency; what it
+/// saves is in docs/decisions, 0004.
 const FLUSH_EVERY: Duration = Duration::from_millis(5);
 
 /// When to look again whether a peer's full lane has room.
