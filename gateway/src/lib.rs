@@ -24,6 +24,7 @@ pub mod limits;
 pub mod messages;
 pub mod metrics;
 pub mod outgoing;
+pub mod policy;
 pub mod pools;
 pub mod reactor;
 pub mod send_queue;

@@ -17,9 +17,9 @@ use uring::{Completion, Descriptor, Listener, PeerId, Ring, RingError, Shots, St
 use wire::CoreId;
 
 use crate::clock::{Clock, Now};
-use crate::connection::{Live, Phase};
 use crate::event::{Effect, Effects, Event};
 use crate::metrics::Metrics;
+use crate::policy::{Policy, Starved};
 use crate::shard::Shard;
 
 /// Completions taken before the turn ends, so that what they asked for is not held up by those
@@ -47,13 +47,13 @@ pub struct Ending {
 }
 
 /// One core.
-pub struct Reactor {
+pub struct Reactor<P = Shard> {
     core: CoreId,
     cores: u16,
     listeners: usize,
     ring: Ring,
     peers: Vec<PeerId>,
-    shard: Shard,
+    shard: P,
     store: Arc<store::Service>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -75,7 +75,7 @@ pub struct Reactor {
 }
 
 /// What a reactor is made of.
-pub struct Parts {
+pub struct Parts<P = Shard> {
     /// Which core it is, of how many.
     pub core: CoreId,
     /// Of how many.
@@ -89,7 +89,7 @@ pub struct Parts {
     /// All cores' bells.
     pub bells: Vec<Arc<Bell>>,
     /// Its policy.
-    pub shard: Shard,
+    pub shard: P,
     /// The store.
     pub store: Arc<store::Service>,
     /// Where it publishes its counts.
@@ -100,10 +100,10 @@ pub struct Parts {
     pub clock: Clock,
 }
 
-impl Reactor {
+impl<P: Policy> Reactor<P> {
     /// Puts the parts together and begins to accept.
     #[must_use]
-    pub fn new(parts: Parts, listeners: Vec<Listener>) -> Self {
+    pub fn new(parts: Parts<P>, listeners: Vec<Listener>) -> Self {
         let Parts { core, cores, mut ring, handles, wakers, bells, .. } = parts;
         let peers = handles.into_iter().map(|handle| ring.add_peer(handle)).collect();
         let listener_count = listeners.len();
@@ -316,15 +316,14 @@ impl Reactor {
         let mut starved = std::mem::take(&mut self.starved);
         for token in starved.drain(..count) {
             let id = conn(token);
-            let Some(connection) = self.shard.connection(id) else { continue };
-            let shots = match &connection.phase {
-                // It was to stop, and has: nothing may be received that there is no room for.
-                Phase::Live(Live { stall: Some(_), .. }) => {
+            let shots = match self.shard.starved(id) {
+                Starved::Gone => continue,
+                Starved::Stopped => {
                     self.tell(Event::ReceiveStopped { conn: id });
                     continue;
                 }
-                Phase::Live(_) => Shots::Many,
-                _ => Shots::One,
+                Starved::Once => Shots::One,
+                Starved::Many => Shots::Many,
             };
             self.ring.receive(descriptor(id), token, shots, Start::PollFirst);
         }
@@ -333,10 +332,11 @@ impl Reactor {
 
     fn publish(&mut self) {
         let stats = self.ring.stats();
-        self.shard.counts.ring_enters = stats.enters;
-        self.shard.counts.ring_buffers_exhausted = stats.buffers_exhausted;
-        self.shard.counts.ring_overflows = stats.overflows;
-        self.metrics.cores[usize::from(self.core.0)].publish(&self.shard.counts);
+        let counts = self.shard.counts();
+        counts.ring_enters = stats.enters;
+        counts.ring_buffers_exhausted = stats.buffers_exhausted;
+        counts.ring_overflows = stats.overflows;
+        self.metrics.cores[usize::from(self.core.0)].publish(counts);
     }
 
     fn is_over(&self) -> bool {

@@ -5,17 +5,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 
-use router::mesh::mesh;
+use router::mesh::{MeshPort, mesh};
 use router::shard_map::ShardMap;
 use rustix::io::Errno;
-use store::{Hooks, RecoveryReport, Store, StoreError};
+use store::{Hooks, RecoveryReport, Service, Store, StoreError};
 use uring::{PreparedRing, Ring, RingError};
 use wire::{CoreId, Epoch};
 
 use crate::auth::{KeyError, KeyRing};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::limits::Limits;
+use crate::messages::{Delivery, Request};
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::reactor::{Ending, Parts, Reactor, listen};
 use crate::shard::{Common, Shard, fingerprint};
 
@@ -97,6 +99,21 @@ impl Gateway {
     /// # Errors
     /// What could not be had, by name, with what to do.
     pub fn start(limits: Limits) -> Result<Self, StartError> {
+        Self::start_with(limits, |common, port, now, store| {
+            let core = port.core();
+            Shard::new(common, port, now, || store.new_batch(core))
+        })
+    }
+
+    /// As [`Self::start`], with another policy; `make` makes that of one core, on its thread.
+    ///
+    /// # Errors
+    /// What could not be had, by name, with what to do.
+    pub fn start_with<P, M>(limits: Limits, make: M) -> Result<Self, StartError>
+    where
+        P: Policy,
+        M: Fn(Common, MeshPort<Request, Delivery>, Now, &Service) -> P + Clone + Send + 'static,
+    {
         let (store, recovery) = Store::open(&limits.data, &limits.store)?;
         let keys = Arc::new(KeyRing::open(&limits.data, limits.clock_skew)?);
         let identity = store.identity();
@@ -115,7 +132,7 @@ impl Gateway {
         let wakers: Vec<uring::Waker> = prepared.iter().map(|core| core.ring.waker()).collect();
         let handles: Vec<_> = prepared.iter().map(|core| core.ring.handle()).collect();
         let ports = mesh(cores);
-        let bells: Vec<_> = ports.iter().map(router::mesh::MeshPort::bell).collect();
+        let bells: Vec<_> = ports.iter().map(MeshPort::bell).collect();
         let hooks = Hooks {
             notify: notify(bells.clone(), wakers.clone()),
             fingerprint,
@@ -133,10 +150,10 @@ impl Gateway {
             let (common, store) = (common.clone(), Arc::clone(&store));
             let (metrics, ending) = (Arc::clone(&metrics), Arc::clone(&ending));
             let (wakers, handles, bells) = (wakers.clone(), handles.clone(), bells.clone());
-            let enabled = Arc::clone(&enabled);
+            let (enabled, make) = (Arc::clone(&enabled), make.clone());
             let run = move || -> Result<(), RingError> {
                 let clock = Clock::start();
-                let shard = Shard::new(common, port, clock.now(), || store.new_batch(core));
+                let shard = make(common, port, clock.now(), &store);
                 let ring = ring.enable();
                 enabled.wait();
                 let ring: Ring = ring?;
