@@ -10,7 +10,7 @@ use benches::stopwatch::processor_time;
 use benches::subjects::{entry, group, user};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use router::fan_out::Users;
-use router::inbox::{InboxLoaded, Inboxes, Notice, Placement};
+use router::inbox::{InboxLimits, InboxLoaded, Inboxes, Notice, Placement};
 use wire::{BatchNumber, Conversation, InboxSeq, Seq, UserId};
 
 /// Entries of each inbox between two folds.
@@ -29,7 +29,7 @@ struct Town {
 impl Town {
     /// `groups` channels of `members` users each; nobody is in two.
     fn new(groups: u64, members: u64) -> Self {
-        let mut inboxes = Inboxes::new(1 << 20);
+        let mut inboxes = Inboxes::new(InboxLimits::new(1 << 20));
         let place = |index| {
             let first = 1 + index * members;
             let users: Vec<UserId> = (first..first + members).map(user).collect();

@@ -12,11 +12,11 @@ use wire::server::Durability;
 use wire::{BatchNumber, CoreId, InboxSeq, UserId};
 
 use crate::event::{Effect, Effects};
-use crate::limits::BATCHES_PER_CORE;
+use crate::limits::{BATCHES_PER_CORE, Bounds};
 
 /// Batches between two trims of the journal: each trim is a range deletion that later reads of the
 /// journal pass over, and what it would free meanwhile is small.
-const TRIM_EVERY: u64 = 256;
+pub const TRIM_EVERY: u64 = 256;
 
 /// What becomes of things once they are durable.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub struct Committing {
     in_flight: usize,
     released: BatchNumber,
     trimmed_below: BatchNumber,
+    trim_every: u64,
     window: CommitWindow<Pending>,
     /// Inboxes of the `Placed` in the window, in their order.
     pub placements: VecDeque<(UserId, InboxSeq)>,
@@ -57,7 +58,7 @@ pub struct Committing {
 
 impl Committing {
     /// `make` makes an empty batch of this core.
-    pub fn new(core: CoreId, make: impl Fn() -> Batch) -> Self {
+    pub fn new(core: CoreId, bounds: &Bounds, make: impl Fn() -> Batch) -> Self {
         let mut open = make();
         open.begin(BatchNumber::ZERO.next(), Term::FIRST);
         Self {
@@ -69,7 +70,8 @@ impl Committing {
             in_flight: 0,
             released: BatchNumber::ZERO,
             trimmed_below: BatchNumber::ZERO,
-            window: CommitWindow::default(),
+            trim_every: bounds.trim_every,
+            window: CommitWindow::new(bounds.window_max),
             placements: VecDeque::new(),
         }
     }
@@ -109,6 +111,12 @@ impl Committing {
         self.window.len()
     }
 
+    /// Batches on their way to the disk, and those that came back because it is full.
+    #[must_use]
+    pub fn batches(&self) -> (usize, usize) {
+        (self.in_flight, self.refused.len())
+    }
+
     /// Whether nothing waits for the disk and nothing is in the open batch.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -118,7 +126,7 @@ impl Committing {
     /// Trims the journal up to `below`, if that is worth a record.
     pub fn trim(&mut self, below: BatchNumber) {
         let below = below.min(self.open.number());
-        if below.since(self.trimmed_below) >= TRIM_EVERY {
+        if below.since(self.trimmed_below) >= self.trim_every {
             self.open.trim_journal(below);
             self.trimmed_below = below;
         }

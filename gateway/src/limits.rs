@@ -73,6 +73,36 @@ pub struct Limits {
     pub send_blocks: (usize, usize),
     /// The store's options.
     pub store: store::Options,
+    /// How much may be under way in a core.
+    pub bounds: Bounds,
+}
+
+/// Bounds of what is under way in a core: those of the modules that keep them, which no
+/// configuration changes. A simulation makes them small, as it would never reach them otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// See [`router::commit_window::WINDOW_MAX`].
+    pub window_max: usize,
+    /// See [`router::fan_out::OUTSTANDING_MAX`].
+    pub outstanding_max: u64,
+    /// See [`router::inbox::UNFOLDED_MAX`].
+    pub unfolded_max: usize,
+    /// See [`router::inbox::JOURNAL_BATCHES_MAX`].
+    pub journal_batches_max: u64,
+    /// See [`crate::committing::TRIM_EVERY`].
+    pub trim_every: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            window_max: router::commit_window::WINDOW_MAX,
+            outstanding_max: router::fan_out::OUTSTANDING_MAX,
+            unfolded_max: router::inbox::UNFOLDED_MAX,
+            journal_batches_max: router::inbox::JOURNAL_BATCHES_MAX,
+            trim_every: crate::committing::TRIM_EVERY,
+        }
+    }
 }
 
 fn range<T: std::fmt::Display>(
@@ -164,7 +194,18 @@ impl Limits {
             ring: ring(config)?,
             send_blocks: send_blocks(config)?,
             store: store(config, cores)?,
+            bounds: Bounds::default(),
         })
+    }
+
+    /// Those of the inboxes of a core.
+    #[must_use]
+    pub const fn inboxes(&self) -> router::inbox::InboxLimits {
+        router::inbox::InboxLimits {
+            conversations_max: self.conversations_max,
+            unfolded_max: self.bounds.unfolded_max,
+            journal_batches_max: self.bounds.journal_batches_max,
+        }
     }
 }
 

@@ -9,9 +9,11 @@
 //! - `channels`: the core as owner of channels (offers, sequencing, release, fan-out),
 //! - `inboxes`: the core as owner of users (fan-outs in, inbox entries, deliveries),
 //! - `reads`: what is asked of the store, and its answers,
-//! - `upkeep`: ticks, folding, trimming, drain.
+//! - `upkeep`: ticks, folding, trimming, drain,
+//! - `holdings`: what all of them hold, for those who look on.
 
 mod channels;
+mod holdings;
 mod frames;
 mod greeting;
 mod inboxes;
@@ -43,6 +45,7 @@ use crate::pools::BodyPool;
 use crate::wheel::Tick;
 
 pub use frames::fingerprint;
+pub use holdings::Holdings;
 use reads::Asked;
 use upkeep::Draining;
 
@@ -118,10 +121,10 @@ impl Shard {
                 limits.close_ticks,
             ),
             bodies: BodyPool::default(),
-            committing: Committing::new(core, make_batch),
+            committing: Committing::new(core, &limits.bounds, make_batch),
             sequencer: Sequencer::new(common.map, limits.sequencer),
-            ledger: FanLedger::new(cores),
-            inboxes: Inboxes::new(limits.conversations_max),
+            ledger: FanLedger::bounded(cores, limits.bounds.outstanding_max),
+            inboxes: Inboxes::new(limits.inboxes()),
             sessions: Sessions::default(),
             trackers: (0..cores).map(|_| FanTracker::default()).collect(),
             asked: Slab::new(),

@@ -43,21 +43,30 @@ pub struct CommitWindow<T> {
     /// Values that went into the open batch.
     open_count: usize,
     last_sealed: BatchNumber,
+    waiting_max: usize,
 }
 
 impl<T> Default for CommitWindow<T> {
     fn default() -> Self {
+        Self::new(WINDOW_MAX)
+    }
+}
+
+impl<T> CommitWindow<T> {
+    /// An empty one that is full at `waiting_max` values: [`WINDOW_MAX`], or what a simulation can
+    /// fill.
+    #[must_use]
+    pub fn new(waiting_max: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
             sealed: VecDeque::new(),
             releasing: 0,
             open_count: 0,
             last_sealed: BatchNumber::ZERO,
+            waiting_max,
         }
     }
-}
 
-impl<T> CommitWindow<T> {
     /// Adds a value whose bytes have just gone into the open batch.
     pub fn push(&mut self, value: T) {
         self.waiting.push_back(value);
@@ -109,7 +118,7 @@ impl<T> CommitWindow<T> {
     /// Whether no more may be pushed: see [`WINDOW_MAX`].
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= WINDOW_MAX
+        self.waiting.len() >= self.waiting_max
     }
 
     fn check(&self) {

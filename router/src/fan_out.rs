@@ -141,6 +141,7 @@ pub struct Fan {
 pub struct FanLedger {
     targets: Box<[Target]>,
     outstanding: u64,
+    outstanding_max: u64,
 }
 
 #[derive(Debug, Default)]
@@ -152,10 +153,17 @@ struct Target {
 }
 
 impl FanLedger {
-    /// Nothing sent to any of `cores`.
+    /// Nothing sent to any of `cores`; full at [`OUTSTANDING_MAX`].
     #[must_use]
     pub fn new(cores: u16) -> Self {
-        Self { targets: (0..cores).map(|_| Target::default()).collect(), outstanding: 0 }
+        Self::bounded(cores, OUTSTANDING_MAX)
+    }
+
+    /// As [`Self::new`], full at a number of fan-outs that a simulation can reach.
+    #[must_use]
+    pub fn bounded(cores: u16, outstanding_max: u64) -> Self {
+        let targets = (0..cores).map(|_| Target::default()).collect();
+        Self { targets, outstanding: 0, outstanding_max }
     }
 
     /// Numbers a fan-out of an entry of `batch` to `target`.
@@ -190,6 +198,12 @@ impl FanLedger {
         unfinished.map(|(batch, _)| *batch).min().map_or(next, |oldest| oldest.min(next))
     }
 
+    /// Fan-outs that are not acknowledged.
+    #[must_use]
+    pub const fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
     /// Whether every fan-out is acknowledged.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
@@ -199,7 +213,7 @@ impl FanLedger {
     /// Whether no more entries may be sequenced: see [`OUTSTANDING_MAX`].
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        self.outstanding >= OUTSTANDING_MAX
+        self.outstanding >= self.outstanding_max
     }
 }
 

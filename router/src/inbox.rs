@@ -182,14 +182,34 @@ pub struct Inboxes {
     folding: Vec<InboxEntry>,
     /// All conversations in memory, in the order in which they are looked at for quiet ones.
     clock: VecDeque<(UserId, ChannelId)>,
-    conversations_max: usize,
+    limits: InboxLimits,
     released: BatchNumber,
 }
 
-impl Inboxes {
-    /// No user in memory; at most `conversations_max` clean conversations are kept.
+/// Limits of the inboxes of one core.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxLimits {
+    /// Clean conversations that are kept.
+    pub conversations_max: usize,
+    /// [`UNFOLDED_MAX`], or what a simulation can reach.
+    pub unfolded_max: usize,
+    /// [`JOURNAL_BATCHES_MAX`], or what a simulation can reach.
+    pub journal_batches_max: u64,
+}
+
+impl InboxLimits {
+    /// The bounds of this module, and so many conversations.
     #[must_use]
-    pub fn new(conversations_max: usize) -> Self {
+    pub const fn new(conversations_max: usize) -> Self {
+        let (unfolded_max, journal_batches_max) = (UNFOLDED_MAX, JOURNAL_BATCHES_MAX);
+        Self { conversations_max, unfolded_max, journal_batches_max }
+    }
+}
+
+impl Inboxes {
+    /// No user in memory.
+    #[must_use]
+    pub fn new(limits: InboxLimits) -> Self {
         Self {
             users: Map::default(),
             conversations: Map::default(),
@@ -198,7 +218,7 @@ impl Inboxes {
             scratch: Vec::new(),
             folding: Vec::new(),
             clock: VecDeque::new(),
-            conversations_max,
+            limits,
             released: BatchNumber::ZERO,
         }
     }
@@ -381,11 +401,11 @@ impl Inboxes {
     /// Whether folding is due, the journal's next batch being `open`.
     #[must_use]
     pub fn wants_fold(&self, open: BatchNumber) -> bool {
-        self.unfolded > UNFOLDED_MAX / 2
+        self.unfolded > self.limits.unfolded_max / 2
             || self
                 .unfolded_since
                 .front()
-                .is_some_and(|(since, _)| open.since(*since) > JOURNAL_BATCHES_MAX / 2)
+                .is_some_and(|(since, _)| open.since(*since) > self.limits.journal_batches_max / 2)
     }
 
     /// All entries of batches below this one are folded (`next` is the open batch).
@@ -445,7 +465,7 @@ impl Inboxes {
     /// At the bound, forgets a quiet conversation that the store has. If those looked at are all
     /// busy the bound gives way for now; [`UNFOLDED_MAX`] bounds how many can be.
     fn make_room(&mut self) {
-        if self.conversations.len() < self.conversations_max {
+        if self.conversations.len() < self.limits.conversations_max {
             return;
         }
         for _ in 0..8 {
@@ -453,7 +473,7 @@ impl Inboxes {
             let known = self.conversations.get_mut(&key).expect("the clock lists those in memory");
             if !known.recent && !known.dirty && known.written_in <= self.released {
                 self.conversations.remove(&key);
-                if self.conversations.len() < self.conversations_max {
+                if self.conversations.len() < self.limits.conversations_max {
                     return;
                 }
                 continue; // The bound gave way before: it comes back.

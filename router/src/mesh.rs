@@ -77,19 +77,42 @@ pub struct MeshPort<O, D> {
     inlets: Arc<[Inlet<O, D>]>,
     own_offers: VecDeque<O>,
     own_deliveries: VecDeque<D>,
+    offers_max: usize,
     backlogs: Box<[VecDeque<D>]>,
     owed: usize,
     /// Cores to be woken at the end of the turn, each once.
     wakes: Vec<CoreId>,
 }
 
+/// How many places the lanes have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lanes {
+    /// For offers.
+    pub offers_max: usize,
+    /// For deliveries.
+    pub deliveries_max: usize,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { offers_max: OFFERS_MAX, deliveries_max: DELIVERIES_MAX }
+    }
+}
+
 /// Makes the mesh of `cores` cores: one port each, in order.
 #[must_use]
 pub fn mesh<O, D>(cores: u16) -> Vec<MeshPort<O, D>> {
+    mesh_of(cores, Lanes::default())
+}
+
+/// As [`mesh`], with lanes that a simulation can fill. No lane may be without a place.
+#[must_use]
+pub fn mesh_of<O, D>(cores: u16, lanes: Lanes) -> Vec<MeshPort<O, D>> {
+    let Lanes { offers_max, deliveries_max } = lanes;
     let inlets: Arc<[Inlet<O, D>]> = (0..cores)
         .map(|_| Inlet {
-            offers: ArrayQueue::new(OFFERS_MAX),
-            deliveries: ArrayQueue::new(DELIVERIES_MAX),
+            offers: ArrayQueue::new(offers_max),
+            deliveries: ArrayQueue::new(deliveries_max),
             bell: Arc::default(),
         })
         .collect();
@@ -97,8 +120,9 @@ pub fn mesh<O, D>(cores: u16) -> Vec<MeshPort<O, D>> {
         .map(|core| MeshPort {
             core: CoreId(core),
             inlets: Arc::clone(&inlets),
-            own_offers: VecDeque::with_capacity(OFFERS_MAX),
-            own_deliveries: VecDeque::with_capacity(DELIVERIES_MAX),
+            own_offers: VecDeque::with_capacity(offers_max),
+            own_deliveries: VecDeque::with_capacity(deliveries_max),
+            offers_max,
             backlogs: (0..cores).map(|_| VecDeque::new()).collect(),
             owed: 0,
             wakes: Vec::with_capacity(usize::from(cores)),
@@ -125,7 +149,7 @@ impl<O, D> MeshPort<O, D> {
     /// The lane is full: the offer comes back; stop reading the connection it came from.
     pub fn offer(&mut self, target: CoreId, offer: O) -> Result<(), O> {
         if target == self.core {
-            if self.own_offers.len() >= OFFERS_MAX {
+            if self.own_offers.len() >= self.offers_max {
                 return Err(offer);
             }
             self.own_offers.push_back(offer);

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use router::inbox::{
-    InboxLoaded, InboxWanted, Inboxes, Notice, Parked, Placement, Resumed, UNFOLDED_MAX,
+    InboxLimits, InboxLoaded, InboxWanted, Inboxes, Notice, Parked, Placement, Resumed,
+    UNFOLDED_MAX,
 };
 use wire::{
     BatchNumber, ChannelId, Content, Conversation, DeviceId, InboxSeq, LogEntry, Nonce, Seq,
@@ -51,7 +52,7 @@ fn loaded(who: u64, head: u64, of: u64, last: u64) -> InboxLoaded {
 
 /// User 1 with her conversation in channel 5, head and last as given.
 fn known(head: u64, last: u64) -> Inboxes {
-    let mut inboxes = Inboxes::new(1024);
+    let mut inboxes = Inboxes::new(InboxLimits::new(1024));
     assert!(inboxes.want_head(user(1)).is_some());
     inboxes.handle_loaded(loaded(1, head, 5, last));
     assert!(matches!(inboxes.place_next_parked(user(1), batch(1)), Resumed::Done));
@@ -95,7 +96,7 @@ fn read_markers_are_monotone_for_oneself_and_pass_for_others() {
 
 #[test]
 fn notices_that_wait_for_a_load_keep_their_order_over_several_conversations() {
-    let mut inboxes = Inboxes::new(1024);
+    let mut inboxes = Inboxes::new(InboxLimits::new(1024));
     let mut wanted = Vec::new();
     for notice in [entry(5, 1), entry(6, 1), entry(5, 2)] {
         assert_eq!(inboxes.place(user(1), &notice, batch(1)), Placement::Missing);
@@ -171,7 +172,7 @@ fn folding_is_due_when_many_entries_or_a_long_journal_wait() {
 
 #[test]
 fn clean_conversations_are_forgotten_at_the_bound() {
-    let mut inboxes = Inboxes::new(4);
+    let mut inboxes = Inboxes::new(InboxLimits::new(4));
     let _ = inboxes.want_head(user(1));
     for of in 1..=12 {
         inboxes.handle_loaded(loaded(1, 0, of, 0));
