@@ -249,9 +249,11 @@ fn crowd(sessions: usize, count: u64) -> (Host, Vec<usize>) {
 /// Takes steps of core 0 alone.
 fn settle_first(host: &mut Host) {
     host.take_all(|step| match step {
-        Step::Done(core) | Step::Receive(core, _) | Step::Send(core, _) | Step::Turn(core) => {
-            *core == 0
-        }
+        Step::Done(core)
+        | Step::Cancel(core, _)
+        | Step::Receive(core, _)
+        | Step::Send(core, _)
+        | Step::Turn(core) => *core == 0,
         Step::Read(_) | Step::Answer | Step::Commit => false,
     });
 }

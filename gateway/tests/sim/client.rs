@@ -54,6 +54,8 @@ pub(crate) struct Client {
     /// Live copies of what it did itself, which come with the next frame or tick: apart from the
     /// rest, as their order to that is not promised.
     pub(crate) own: VecDeque<Heard>,
+    /// If set, everything it hears goes here instead, in order and with the request it answers.
+    pub(crate) transcript: Option<Vec<(u32, Heard)>>,
     /// Its last ticket.
     pub(crate) ticket: Vec<u8>,
     ws: ws::Session,
@@ -74,6 +76,7 @@ impl Client {
             reads: true,
             heard: VecDeque::new(),
             own: VecDeque::new(),
+            transcript: None,
             ticket: Vec::new(),
             ws: ws::Session::new(Role::Client, SERVER_FRAME_BYTES_MAX),
             stage: Stage::Shaking(Vec::new()),
@@ -157,24 +160,30 @@ impl Client {
         while let Some(event) = self.ws.next_event(&mut input).expect("a gateway keeps RFC 6455") {
             heard.push(match event {
                 ws::Event::Binary(frame) => {
-                    Heard::from(decode_server(frame).expect("a gateway sends valid frames"))
+                    let frame = decode_server(frame).expect("a gateway sends valid frames");
+                    (frame.request, Heard::from(frame))
                 }
-                ws::Event::Pong(payload) => Heard::WsPong(payload.get().to_vec()),
+                ws::Event::Pong(payload) => (0, Heard::WsPong(payload.get().to_vec())),
                 ws::Event::Close(frame) => {
                     let code = frame.code.map_or(0, ws::CloseCode::get);
-                    Heard::Closed { code, reason: frame.reason.to_owned() }
+                    (0, Heard::Closed { code, reason: frame.reason.to_owned() })
                 }
                 other => panic!("a gateway sends no {other:?}"),
             });
         }
-        if heard.iter().any(|heard| matches!(heard, Heard::Closed { .. })) {
+        if heard.iter().any(|(_, heard)| matches!(heard, Heard::Closed { .. })) {
             self.ws.close(Some(ws::CloseCode::NORMAL), "", Some(MASK), &mut out);
         }
-        heard.iter().for_each(|heard| self.follow(heard));
+        heard.iter().for_each(|(_, heard)| self.follow(heard));
+        if let Some(transcript) = &mut self.transcript {
+            transcript.append(&mut heard);
+            return out;
+        }
+        let heard = heard.into_iter().map(|(_, heard)| heard);
         let device = (self.user, self.device);
         let is_own =
             |heard: &Heard| matches!(heard, Heard::Entry(entry) if entry.what.is_by(device));
-        let (own, others): (Vec<_>, Vec<_>) = heard.into_iter().partition(is_own);
+        let (own, others): (Vec<_>, Vec<_>) = heard.partition(is_own);
         self.own.extend(own);
         self.heard.extend(others);
         out
@@ -186,10 +195,22 @@ impl Client {
             let refused = read_response(&head, &REQUEST);
             if let Err(ResponseRefusal::Status { status, head_bytes }) = refused {
                 let text = String::from_utf8_lossy(&head[head_bytes..]).into_owned();
-                self.heard.push_back(Heard::Refused { status, text });
+                self.push(Heard::Refused { status, text });
             }
         }
-        self.heard.push_back(Heard::Lost);
+        self.push(Heard::Lost);
+    }
+
+    fn push(&mut self, heard: Heard) {
+        match &mut self.transcript {
+            Some(transcript) => transcript.push((0, heard)),
+            None => self.heard.push_back(heard),
+        }
+    }
+
+    /// The number of its last request.
+    pub(crate) const fn last_request(&self) -> u32 {
+        self.requests
     }
 
     pub(crate) const fn is_over(&self) -> bool {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use wire::server::{Durability, Resume, ServerBody};
 use wire::{
     ChannelId, Deliver, DeviceId, Epoch, Event, InboxSeq, MembershipOp, Nonce, RejectCode, Seq,
-    ServerFrame, UserId, Users,
+    ServerFrame, Timestamp, UserId, Users,
 };
 
 /// Short names of groups, whose numbers are long.
@@ -25,11 +25,14 @@ pub(crate) enum Heard {
         channel: ChannelId,
         nonce: Nonce,
         seq: Seq,
+        created_at: Timestamp,
         durability: Durability,
     },
     Ready {
         channel: ChannelId,
         nonce: Nonce,
+        created_at: Timestamp,
+        durability: Durability,
     },
     Rejected {
         nonce: Nonce,
@@ -167,11 +170,15 @@ impl From<ServerFrame<'_>> for Heard {
                 channel: posted.channel,
                 nonce: posted.nonce,
                 seq: posted.seq,
+                created_at: posted.created_at,
                 durability: posted.durability,
             },
-            ServerBody::ChannelReady(ready) => {
-                Self::Ready { channel: ready.channel, nonce: ready.nonce }
-            }
+            ServerBody::ChannelReady(ready) => Self::Ready {
+                channel: ready.channel,
+                nonce: ready.nonce,
+                created_at: ready.created_at,
+                durability: ready.durability,
+            },
             ServerBody::Rejected(rejected) => Self::Rejected {
                 nonce: rejected.nonce,
                 code: rejected.code,
@@ -210,7 +217,7 @@ pub(crate) fn line(heard: &Heard, names: &Names) -> String {
             Durability::Durable => format!("posted {nonce} {seq}"),
             other => format!("posted {nonce} {seq} {other:?}"),
         },
-        Heard::Ready { channel, nonce } => format!("ready {} {nonce}", name(*channel, names)),
+        Heard::Ready { channel, nonce, .. } => format!("ready {} {nonce}", name(*channel, names)),
         Heard::Rejected { nonce, code, retry_after_ms, .. } => match retry_after_ms {
             0 => format!("rejected {nonce} {code:?}"),
             after => format!("rejected {nonce} {code:?} after {after}"),

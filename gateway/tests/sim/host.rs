@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use gateway::clock::{Now, TICK};
 use gateway::event::{Effect, Effects, Event};
-use gateway::shard::{Common, Shard};
+use gateway::policy::{Policy, Starved};
+use gateway::shard::{Common, Holdings, Shard};
 use gateway::wheel::Tick;
-use router::mesh::mesh;
+use router::mesh::mesh_of;
+use router::sessions::ConnId;
 use router::shard_map::ShardMap;
+use store::Fatal;
 use wire::client::ClientBody;
 use wire::{DeviceId, Epoch, Timestamp, UserId};
 
 use super::client::{Client, From};
-use super::disk::Disk;
+use super::disk::{Disk, Recovered};
 use super::heard::{Entry, Heard};
-use super::kernel::{Done, Kernel, Received};
+use super::kernel::{Done, Kernel};
 use super::pace::Pace;
 use super::setup::{BEGIN, EPOCH, SHARDS, Setup, keys};
 
@@ -27,6 +30,8 @@ pub(crate) type Around = fn(&mut dyn FnMut());
 pub(crate) enum Step {
     /// A core takes a completion.
     Done(usize),
+    /// A receive is cancelled.
+    Cancel(usize, u32),
     /// Bytes arrive at a descriptor of a core.
     Receive(usize, u32),
     /// The socket takes bytes of a send.
@@ -45,8 +50,16 @@ struct Core {
     shard: Shard,
     /// Something happened since its last turn.
     busy: bool,
+    /// It has announced that it sleeps, and nothing has woken it.
+    asleep: bool,
+    /// Somebody has rung its bell, or a tick is due.
+    woken: bool,
+    /// It gets no processor.
+    rests: bool,
     accepts: bool,
     exited: bool,
+    /// Receives that found no buffer.
+    starved: Vec<ConnId>,
 }
 
 /// See the module's documentation.
@@ -63,13 +76,22 @@ pub(crate) struct Host {
     effects: Effects,
     now: Duration,
     started: Duration,
+    /// By how much the wall clock is wrong.
+    wall_skew: i64,
     is_ending: bool,
+    /// The disk has failed, at which a process ends: see [`Host::crash`].
+    pub(crate) fatal: Option<Fatal>,
+    /// Clients whose connection has not ended.
+    open: Vec<usize>,
+    /// The clients that have heard something since [`Host::take_heard`].
+    heard: Vec<usize>,
+    steps: Vec<Step>,
 }
 
 impl Host {
     pub(crate) fn new(setup: Setup, pace: Pace) -> Self {
-        let disk = Disk::new(setup.cores);
-        let kernel = Kernel::new(setup.cores, setup.places_max);
+        let disk = Disk::new(setup.cores, setup.sync);
+        let kernel = Kernel::new(setup.cores, setup.places_max, setup.buffers);
         let mut host = Self {
             kernel,
             disk,
@@ -81,7 +103,12 @@ impl Host {
             effects: Effects::new(),
             now: Duration::ZERO,
             started: Duration::ZERO,
+            wall_skew: 0,
             is_ending: false,
+            fatal: None,
+            open: Vec::new(),
+            heard: Vec::new(),
+            steps: Vec::new(),
             setup,
         };
         host.start();
@@ -98,26 +125,45 @@ impl Host {
         self.started = self.now;
         self.is_ending = false;
         let now = self.clock();
+        let batch_bytes_max = self.setup.batch_bytes_max;
         let start = |port: router::mesh::MeshPort<_, _>| {
             let core = port.core();
-            let shard = Shard::new(common.clone(), port, now, || Disk::new_batch(core));
-            Core { shard, busy: false, accepts: true, exited: false }
+            let make_batch = || Disk::new_batch(core, batch_bytes_max);
+            Core {
+                shard: Shard::new(common.clone(), port, now, make_batch),
+                busy: true,
+                asleep: false,
+                woken: false,
+                rests: false,
+                accepts: true,
+                exited: false,
+                starved: Vec::new(),
+            }
         };
-        self.cores = mesh(self.setup.cores).into_iter().map(start).collect();
+        self.cores = mesh_of(self.setup.cores, self.setup.lanes).into_iter().map(start).collect();
     }
 
     /// The process dies and starts again with `cores` cores and what the disk kept: every client
     /// is cut off.
     pub(crate) fn crash(&mut self, seed: u64, cores: u16) {
+        self.crash_often(seed, cores, &[]);
+    }
+
+    /// As [`Self::crash`], where the process dies again while it recovers, before the writes of
+    /// these numbers.
+    pub(crate) fn crash_often(&mut self, seed: u64, cores: u16, deaths: &[u64]) -> Recovered {
         self.setup.cores = cores;
-        self.disk = self.disk.crash(seed, cores);
-        for socket in &mut self.kernel.sockets {
-            socket.core_ended = true;
+        let (disk, recovered) = self.disk.crash_often(seed, cores, deaths);
+        self.disk = disk;
+        self.fatal = None;
+        for client in &self.open {
+            self.kernel.sockets[self.clients[*client].socket].core_ended = true;
         }
         let sockets = std::mem::take(&mut self.kernel.sockets);
-        self.kernel = Kernel::new(cores, self.setup.places_max);
+        self.kernel = Kernel::new(cores, self.setup.places_max, self.setup.buffers);
         self.kernel.sockets = sockets;
         self.start();
+        recovered
     }
 
     fn clock(&self) -> Now {
@@ -125,8 +171,19 @@ impl Host {
         let elapsed = u64::try_from(self.now.as_millis()).expect("tests are short");
         Now {
             tick: Tick(u32::try_from(ticks).expect("tests are short")),
-            wall: Timestamp(BEGIN.0 + elapsed),
+            wall: Timestamp((BEGIN.0 + elapsed).saturating_add_signed(self.wall_skew)),
         }
+    }
+
+    /// Somebody sets the wall clock, by so many milliseconds.
+    pub(crate) const fn step_wall_clock(&mut self, by: i64) {
+        self.wall_skew = self.wall_skew.saturating_add(by);
+    }
+
+    /// Nothing runs for so many ticks: the process was stopped, or the machine suspended.
+    pub(crate) fn sleep_ticks(&mut self, count: u32) {
+        self.now += TICK * count;
+        self.cores.iter_mut().for_each(|core| core.woken = true);
     }
 
     /// The epoch that clients are told.
@@ -144,6 +201,32 @@ impl Host {
         self.cores[core].shard.counts
     }
 
+    /// What a core holds.
+    pub(crate) fn holdings(&mut self, core: usize) -> Holdings {
+        self.cores[core].shard.holdings()
+    }
+
+    /// What waits for a core in the mesh: offers, deliveries.
+    pub(crate) fn mesh_of(&mut self, core: usize) -> (bool, bool) {
+        let mesh = self.cores[core].shard.mesh();
+        (mesh.has_offers(), mesh.has_deliveries())
+    }
+
+    /// A core gets no processor from now on, or gets it again.
+    pub(crate) fn set_rests(&mut self, core: usize, rests: bool) {
+        self.cores[core].rests = rests;
+    }
+
+    /// A core that sleeps although a delivery waits for it and nobody is about to wake it.
+    pub(crate) fn slept_through(&self) -> Option<usize> {
+        let idle = |core: &Core| core.asleep && !core.woken;
+        (0..self.cores.len()).find(|index| {
+            let core = &self.cores[*index];
+            let mut others = self.cores.iter().enumerate().filter(|(other, _)| other != index);
+            idle(core) && core.shard.has_work() && others.all(|(_, other)| !other.busy)
+        })
+    }
+
     /// Whether a core has said that it is done.
     pub(crate) fn has_exited(&self, core: usize) -> bool {
         self.cores[core].exited
@@ -155,6 +238,7 @@ impl Host {
     pub(crate) fn open(&mut self, core: usize, user: UserId, device: DeviceId) -> usize {
         let socket = self.kernel.connect();
         self.clients.push(Client::new(user, device, socket));
+        self.open.push(self.clients.len() - 1);
         let slot = self.cores[core].accepts.then(|| self.kernel.place(core, socket)).flatten();
         match slot {
             Some(slot) => self.tell(core, Event::Accepted { slot }),
@@ -196,6 +280,13 @@ impl Host {
     pub(crate) fn cut(&mut self, client: usize) {
         self.kernel.sockets[self.clients[client].socket].client_ended = true;
         self.clients[client].reads = false;
+        self.open.retain(|open| *open != client);
+    }
+
+    /// As [`Self::cut`], where what was sent and not received is lost.
+    pub(crate) fn reset(&mut self, client: usize) {
+        self.cut(client);
+        self.kernel.sockets[self.clients[client].socket].to_core.clear();
     }
 
     // ---- What happens ----------------------------------------------------------------------
@@ -203,35 +294,55 @@ impl Host {
     /// Everything that can happen now.
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
+        self.list_steps(&mut steps);
+        steps
+    }
+
+    fn list_steps(&self, steps: &mut Vec<Step>) {
         for (index, core) in self.cores.iter().enumerate() {
+            steps.extend(self.kernel.cancellable(index).map(|slot| Step::Cancel(index, slot)));
+            steps.extend(self.kernel.receivable(index).map(|slot| Step::Receive(index, slot)));
+            steps.extend(self.kernel.sendable(index).map(|slot| Step::Send(index, slot)));
+            if core.rests {
+                continue;
+            }
             if self.kernel.has_done(index) {
                 steps.push(Step::Done(index));
             }
-            steps.extend(self.kernel.receivable(index).map(|slot| Step::Receive(index, slot)));
-            steps.extend(self.kernel.sendable(index).map(|slot| Step::Send(index, slot)));
-            if core.busy || core.shard.has_work() || self.disk.has_completions(index) {
+            if core.busy || core.woken {
                 steps.push(Step::Turn(index));
             }
         }
-        let readers = self.clients.iter().enumerate().filter(|(_, client)| {
+        let readers = self.open.iter().filter(|index| {
+            let client = &self.clients[**index];
             let socket = &self.kernel.sockets[client.socket];
-            let waits = !socket.to_client.is_empty() || socket.core_ended;
-            client.reads && !client.is_over() && waits
+            client.reads && (!socket.to_client.is_empty() || socket.core_ended)
         });
-        steps.extend(readers.map(|(index, _)| Step::Read(index)));
+        steps.extend(readers.map(|index| Step::Read(*index)));
         if self.disk.asked() > 0 {
             steps.push(Step::Answer);
         }
-        if self.disk.submitted() > 0 && !self.holds_commits {
+        if self.disk.committable() > 0 && !self.holds_commits {
             steps.push(Step::Commit);
         }
-        steps
+    }
+
+    /// Takes one of the steps that are possible, if any is.
+    pub(crate) fn step(&mut self) -> Option<Step> {
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.clear();
+        self.list_steps(&mut steps);
+        let step = (!steps.is_empty()).then(|| steps[self.pace.pick(steps.len())]);
+        self.steps = steps;
+        self.take(step?);
+        step
     }
 
     /// Takes one step.
     pub(crate) fn take(&mut self, step: Step) {
         match step {
             Step::Done(core) => self.take_done(core),
+            Step::Cancel(core, slot) => self.kernel.cancel(core, slot),
             Step::Receive(core, slot) => self.receive(core, slot),
             Step::Send(core, slot) => {
                 let bytes = self.pace.part(64 * 1024);
@@ -248,23 +359,29 @@ impl Host {
                 self.commit(count);
             }
         }
+        self.ring();
+    }
+
+    /// Tells the cores that something has come back from the disk.
+    fn ring(&mut self) {
+        for (index, core) in self.cores.iter_mut().enumerate() {
+            if self.disk.take_notified(index) && core.shard.mesh().bell().ring() {
+                core.woken = true;
+            }
+        }
     }
 
     /// Takes steps until nothing can happen without a client, the clock or a held commit.
     pub(crate) fn settle(&mut self) {
         loop {
-            let steps = self.steps();
-            if steps.is_empty() {
+            if self.step().is_none() {
                 // A loop comes round at each tick anyway: what waits for another core's room is
                 // looked at again.
                 (0..self.cores.len()).for_each(|core| self.turn(core));
                 if self.steps().is_empty() {
                     return;
                 }
-                continue;
             }
-            let step = steps[self.pace.pick(steps.len())];
-            self.take(step);
         }
     }
 
@@ -277,27 +394,46 @@ impl Host {
 
     /// Commits the oldest batches.
     pub(crate) fn commit(&mut self, count: usize) {
-        self.disk.commit(self.now, count);
+        if let Err(fatal) = self.disk.commit(self.now, count) {
+            self.fatal = Some(fatal);
+        }
+        self.ring();
     }
 
     /// Time passes, a tick at a time.
     pub(crate) fn tick(&mut self, count: u32) {
         for _ in 0..count {
-            self.now += TICK;
-            self.disk.poll(self.now);
-            (0..self.cores.len()).for_each(|core| self.cores[core].busy = true);
+            self.begin_tick();
             self.settle();
         }
+    }
+
+    /// A tick begins; nothing has happened in it.
+    pub(crate) fn begin_tick(&mut self) {
+        self.sleep_ticks(1);
+        if let Err(fatal) = self.disk.poll(self.now) {
+            self.fatal = Some(fatal);
+        }
+        self.ring();
     }
 
     /// Asks the process to end.
     pub(crate) fn drain(&mut self) {
         self.is_ending = true;
-        (0..self.cores.len()).for_each(|core| self.cores[core].busy = true);
+        self.cores.iter_mut().for_each(|core| core.woken = true);
     }
 
     fn take_done(&mut self, core: usize) {
         let event = match self.kernel.next_done(core).expect("a completion waits") {
+            Done::Received { conn, mut bytes, armed } => {
+                return self.tell(core, Event::Received { conn, bytes: &mut bytes, armed });
+            }
+            Done::Starved { conn } => {
+                self.cores[core].starved.push(conn);
+                self.cores[core].busy = true;
+                return;
+            }
+            Done::End { conn } => Event::Disconnected { conn },
             Done::Sent { conn, bytes, complete } => Event::Sent { conn, bytes, complete },
             Done::Stopped { conn } => Event::ReceiveStopped { conn },
             Done::Passed { conn, slot } => Event::Passed { conn, slot },
@@ -312,16 +448,13 @@ impl Host {
         } else {
             self.pace.part(waiting.min(self.setup.limits.ring.buffer_bytes as usize))
         };
-        match self.kernel.receive(core, slot, bytes) {
-            Received::Bytes { conn, mut bytes, armed } => {
-                self.tell(core, Event::Received { conn, bytes: &mut bytes, armed });
-            }
-            Received::End { conn } => self.tell(core, Event::Disconnected { conn }),
-        }
+        let by_itself = self.pace.seldom();
+        self.kernel.receive(core, slot, bytes, by_itself);
     }
 
     /// The loop of a core comes round, as the reactor's does.
     fn turn(&mut self, core: usize) {
+        self.awake(core);
         while let Some(through) = self.disk.next_through(core) {
             self.tell(core, Event::Stored(through));
         }
@@ -333,12 +466,65 @@ impl Host {
         if self.is_ending && !self.cores[core].shard.is_draining() {
             self.tell(core, Event::Drain);
         }
+        if self.pace.seldom() {
+            // There is more to be handled already: what is to be sent gathers.
+            self.tell(core, Event::TurnGoesOn);
+            return self.wake_others(core);
+        }
         self.tell(core, Event::TurnEnds);
-        self.cores[core].busy = false;
+        self.wake_others(core);
+        self.rearm(core);
+        self.sleep(core);
+    }
+
+    fn wake_others(&mut self, core: usize) {
+        let wakes: Vec<_> = self.cores[core].shard.mesh().drain_wakes().collect();
+        for target in wakes {
+            self.cores[usize::from(target.0)].woken = true;
+        }
+    }
+
+    /// Receives that were starved of buffers, as far as there are some again.
+    fn rearm(&mut self, core: usize) {
+        let free = self.kernel.buffers_free(core);
+        let starved = &mut self.cores[core].starved;
+        let starved: Vec<ConnId> = starved.drain(..starved.len().min(free)).collect();
+        for conn in starved {
+            match self.cores[core].shard.starved(conn) {
+                Starved::Gone => {}
+                Starved::Stopped => self.tell(core, Event::ReceiveStopped { conn }),
+                Starved::Once => self.kernel.apply(core, Effect::ReceiveOnce(conn)),
+                Starved::Many => self.kernel.apply(core, Effect::ReceiveMany(conn)),
+            }
+        }
+    }
+
+    /// As the reactor waits: it announces that it sleeps, and looks once more.
+    fn sleep(&mut self, index: usize) {
+        let has_completed = self.kernel.has_done(index) || self.disk.has_completions(index);
+        let core = &mut self.cores[index];
+        core.shard.mesh().bell().announce_sleep();
+        // Nobody wakes it when a lane has room again that is full: it looks every millisecond.
+        let retries = core.shard.mesh().owed() > 0;
+        if has_completed || core.shard.has_work() || retries {
+            core.shard.mesh().bell().awake();
+            core.busy = true;
+        } else {
+            (core.busy, core.asleep) = (false, true);
+        }
+    }
+
+    fn awake(&mut self, core: usize) {
+        let core = &mut self.cores[core];
+        core.shard.mesh().bell().awake();
+        (core.asleep, core.woken) = (false, false);
     }
 
     /// Tells a core what happened, and does what it wants.
     pub(crate) fn tell(&mut self, core: usize, event: Event<'_>) {
+        if self.cores[core].asleep {
+            self.awake(core);
+        }
         let now = self.clock();
         let mut effects = std::mem::take(&mut self.effects);
         let shard = &mut self.cores[core].shard;
@@ -365,18 +551,26 @@ impl Host {
 
     fn read(&mut self, client: usize) {
         let socket = &mut self.kernel.sockets[self.clients[client].socket];
+        self.heard.push(client);
         if socket.to_client.is_empty() {
+            self.open.retain(|open| *open != client);
             return self.clients[client].end();
         }
         let bytes = self.pace.part(socket.to_client.len());
         let bytes: Vec<u8> = socket.to_client.drain(..bytes).collect();
-        let Client { heard, own, .. } = &self.clients[client];
-        let before = (heard.len(), own.len());
+        let Client { heard, own, transcript, .. } = &self.clients[client];
+        let before = (heard.len(), own.len(), transcript.as_ref().map_or(0, Vec::len));
         let answer = self.clients[client].hear(&bytes);
-        let Client { heard, own, .. } = &self.clients[client];
-        let new = heard.range(before.0..).chain(own.range(before.1..));
+        let Client { heard, own, transcript, .. } = &self.clients[client];
+        let told = transcript.iter().flat_map(|told| &told[before.2..]).map(|(_, heard)| heard);
+        let new = heard.range(before.0..).chain(own.range(before.1..)).chain(told);
         new.for_each(|heard| self.check_durable(heard));
         self.send(client, &answer);
+    }
+
+    /// The clients that have read something since the last call.
+    pub(crate) fn take_heard(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.heard)
     }
 
     /// What is acknowledged or delivered is on the disk.

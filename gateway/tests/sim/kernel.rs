@@ -1,6 +1,10 @@
-//! The kernel as a core sees it: direct descriptors, receives once or many, one send in flight,
-//! passing a descriptor to another core's table, and closing. Each core has a table; a socket may
-//! stand in two while it is passed.
+//! The kernel as a core sees it: direct descriptors, receives once or many into a bounded number
+//! of buffers, one send in flight, passing a descriptor to another core's table, cancelling and
+//! closing. Each core has a table and a queue of completions; a socket may stand in two tables
+//! while it is passed.
+//!
+//! What is cancelled or closed may have completed before: such completions stand in the queue and
+//! come all the same, also when the place in the table belongs to another connection by then.
 
 use std::collections::VecDeque;
 
@@ -38,6 +42,8 @@ struct Place {
     /// Known from the first effect on.
     conn: Option<ConnId>,
     receive: Receive,
+    /// Its receive is to be cancelled.
+    cancels: bool,
     /// In flight, and how much of it the socket has taken.
     sending: Option<(Bytes, usize)>,
 }
@@ -45,22 +51,38 @@ struct Place {
 /// A completion that waits to be taken.
 #[derive(Debug)]
 pub(crate) enum Done {
-    Sent { conn: ConnId, bytes: Bytes, complete: bool },
-    Stopped { conn: ConnId },
-    Passed { conn: ConnId, slot: Option<u32> },
-}
-
-/// What a receive gave.
-#[derive(Debug)]
-pub(crate) enum Received {
-    Bytes { conn: ConnId, bytes: Vec<u8>, armed: bool },
-    End { conn: ConnId },
+    Received {
+        conn: ConnId,
+        bytes: Vec<u8>,
+        armed: bool,
+    },
+    End {
+        conn: ConnId,
+    },
+    /// A receive has ended because there was no buffer.
+    Starved {
+        conn: ConnId,
+    },
+    Sent {
+        conn: ConnId,
+        bytes: Bytes,
+        complete: bool,
+    },
+    Stopped {
+        conn: ConnId,
+    },
+    Passed {
+        conn: ConnId,
+        slot: Option<u32>,
+    },
 }
 
 #[derive(Debug, Default)]
 struct Table {
     places: Vec<Option<Place>>,
     done: VecDeque<Done>,
+    /// Buffers that hold what was received and not looked at.
+    buffers_lent: usize,
 }
 
 /// See the module's documentation.
@@ -69,13 +91,14 @@ pub(crate) struct Kernel {
     pub(crate) sockets: Vec<Socket>,
     tables: Vec<Table>,
     places_max: usize,
+    buffers: usize,
 }
 
 impl Kernel {
-    /// Tables of `places_max` descriptors for `cores` cores.
-    pub(crate) fn new(cores: u16, places_max: usize) -> Self {
+    /// Tables of `places_max` descriptors and `buffers` buffers for each of `cores` cores.
+    pub(crate) fn new(cores: u16, places_max: usize, buffers: usize) -> Self {
         let tables = (0..cores).map(|_| Table::default()).collect();
-        Self { sockets: Vec::new(), tables, places_max }
+        Self { sockets: Vec::new(), tables, places_max, buffers }
     }
 
     /// Bounds the tables from now on.
@@ -96,7 +119,8 @@ impl Kernel {
         if free >= self.places_max {
             return None;
         }
-        let place = Place { socket, conn: None, receive: Receive::Idle, sending: None };
+        let (receive, cancels) = (Receive::Idle, false);
+        let place = Place { socket, conn: None, receive, cancels, sending: None };
         if free == places.len() {
             places.push(Some(place));
         } else {
@@ -111,12 +135,9 @@ impl Kernel {
             Effect::ReceiveOnce(conn) => self.arm(core, conn, Receive::Once),
             Effect::ReceiveMany(conn) => self.arm(core, conn, Receive::Many),
             Effect::StopReceiving(conn) => {
+                let place = self.of(core, conn);
                 // Of one that has just ended by itself there is nothing to stop.
-                if std::mem::replace(&mut self.of(core, conn).receive, Receive::Idle)
-                    != Receive::Idle
-                {
-                    self.tables[core].done.push_back(Done::Stopped { conn });
-                }
+                place.cancels = place.receive != Receive::Idle;
             }
             Effect::Send(conn, bytes) => {
                 assert!(!bytes.is_empty(), "nothing to send");
@@ -173,9 +194,20 @@ impl Kernel {
         !self.tables[core].done.is_empty()
     }
 
-    /// The next completion of a core.
+    /// The next completion of a core. The buffer of what was received is free again when the core
+    /// has looked at it, before it can receive anything else.
     pub(crate) fn next_done(&mut self, core: usize) -> Option<Done> {
-        self.tables[core].done.pop_front()
+        let table = &mut self.tables[core];
+        let done = table.done.pop_front();
+        if matches!(done, Some(Done::Received { .. })) {
+            table.buffers_lent -= 1;
+        }
+        done
+    }
+
+    /// Buffers that nothing was received into.
+    pub(crate) fn buffers_free(&self, core: usize) -> usize {
+        self.buffers - self.tables[core].buffers_lent
     }
 
     /// The descriptors of a core on which something can be received.
@@ -185,6 +217,11 @@ impl Kernel {
             let waits = !socket.to_core.is_empty() || socket.client_ended;
             place.receive != Receive::Idle && waits
         })
+    }
+
+    /// The descriptors of a core whose receive is to be cancelled.
+    pub(crate) fn cancellable(&self, core: usize) -> impl Iterator<Item = u32> + '_ {
+        self.slots(core, |place| place.cancels)
     }
 
     /// The descriptors of a core on which a send can go on.
@@ -207,21 +244,41 @@ impl Kernel {
         self.sockets[place.socket].to_core.len()
     }
 
-    /// Completes a receive with up to `bytes` bytes, or the end.
-    pub(crate) fn receive(&mut self, core: usize, slot: u32, bytes: usize) -> Received {
-        let place = self.tables[core].places[slot as usize].as_mut().expect("an open descriptor");
+    /// Completes a receive with up to `bytes` bytes, the end, or for want of a buffer. One that
+    /// was to go on may end `by_itself`, as the kernel ends it when its queue is full.
+    pub(crate) fn receive(&mut self, core: usize, slot: u32, bytes: usize, by_itself: bool) {
+        let buffers = self.buffers;
+        let table = &mut self.tables[core];
+        let place = table.places[slot as usize].as_mut().expect("an open descriptor");
         let conn = place.conn.expect("named when its receive was armed");
         let socket = &mut self.sockets[place.socket];
-        if socket.to_core.is_empty() {
+        let goes_on = place.receive == Receive::Many && !by_itself;
+        let done = if socket.to_core.is_empty() {
             assert!(socket.client_ended, "something can be received");
             place.receive = Receive::Idle;
-            return Received::End { conn };
-        }
-        let bytes: Vec<u8> = socket.to_core.drain(..bytes.min(socket.to_core.len())).collect();
-        if place.receive == Receive::Once {
+            Done::End { conn }
+        } else if table.buffers_lent == buffers {
             place.receive = Receive::Idle;
-        }
-        Received::Bytes { conn, bytes, armed: place.receive == Receive::Many }
+            Done::Starved { conn }
+        } else {
+            table.buffers_lent += 1;
+            let bytes = socket.to_core.drain(..bytes.min(socket.to_core.len())).collect();
+            if !goes_on {
+                place.receive = Receive::Idle;
+            }
+            Done::Received { conn, bytes, armed: goes_on }
+        };
+        place.cancels &= place.receive != Receive::Idle;
+        table.done.push_back(done);
+    }
+
+    /// Cancels a receive.
+    pub(crate) fn cancel(&mut self, core: usize, slot: u32) {
+        let table = &mut self.tables[core];
+        let place = table.places[slot as usize].as_mut().expect("an open descriptor");
+        (place.receive, place.cancels) = (Receive::Idle, false);
+        let conn = place.conn.expect("named when its receive was armed");
+        table.done.push_back(Done::Stopped { conn });
     }
 
     /// Goes on with a send by up to `bytes` bytes.

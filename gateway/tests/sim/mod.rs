@@ -21,5 +21,6 @@ pub(crate) mod heard;
 pub(crate) mod host;
 pub(crate) mod kernel;
 pub(crate) mod pace;
+pub(crate) mod platter;
 pub(crate) mod script;
 pub(crate) mod setup;

@@ -46,6 +46,14 @@ impl Pace {
         }
     }
 
+    /// Whether something happens that seldom does.
+    pub(crate) fn seldom(&mut self) -> bool {
+        match self {
+            Self::Even => false,
+            Self::Seeded(rng) => rng.below(8) == 0,
+        }
+    }
+
     /// How much of `max` moves: at least 1. Half of the time all of it, else often very little, as
     /// bounds are crossed by single bytes.
     pub(crate) fn part(&mut self, max: usize) -> usize {

@@ -165,7 +165,7 @@ impl Script {
         self.host.settle();
         for (client, nonce, name) in std::mem::take(&mut self.making) {
             let made = self.host.clients[client].heard.iter().find_map(|heard| match heard {
-                Heard::Ready { channel, nonce: known } if *known == nonce => Some(*channel),
+                Heard::Ready { channel, nonce: known, .. } if *known == nonce => Some(*channel),
                 _ => None,
             });
             let Some(channel) = made else {

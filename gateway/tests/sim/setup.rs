@@ -9,6 +9,8 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use gateway::auth::{Identity, KEYS_DIR, KeyRing};
 use gateway::config::Config;
 use gateway::limits::Limits;
+use router::mesh::Lanes;
+use store::SyncMode;
 use wire::{DeviceId, Timestamp, UserId};
 
 /// Shards of the virtual data directory.
@@ -20,12 +22,16 @@ pub(crate) const EPOCH: u64 = 0xe0c4;
 /// When every run begins.
 pub(crate) const BEGIN: Timestamp = Timestamp(1_800_000_000_000);
 
-/// Number of cores, limits, and descriptors of a core.
+/// Number of cores, limits, and what a core has of descriptors, buffers and lanes.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) cores: u16,
     pub(crate) limits: Limits,
     pub(crate) places_max: usize,
+    pub(crate) buffers: usize,
+    pub(crate) lanes: Lanes,
+    pub(crate) sync: SyncMode,
+    pub(crate) batch_bytes_max: usize,
 }
 
 impl Setup {
@@ -33,7 +39,15 @@ impl Setup {
     pub(crate) fn cores(cores: u16) -> Self {
         let mut limits = Limits::new(&Config::default()).expect("the defaults are valid");
         limits.cores = cores;
-        Self { cores, limits, places_max: 10_000 }
+        Self {
+            cores,
+            limits,
+            places_max: 10_000,
+            buffers: 10_000,
+            lanes: Lanes::default(),
+            sync: SyncMode::Always,
+            batch_bytes_max: usize::MAX,
+        }
     }
 
     /// With other limits.
