@@ -2,7 +2,8 @@
 //!
 //! There is no record of nonces on disk: each log entry carries its own, and the window is read
 //! back from the end of the log when a channel is loaded. What lies beyond the window is found by
-//! scanning the log, and only for a send that says it is a retry (`Post.retry`).
+//! scanning the log, and only for a send that says it is a retry (`Post.retry`). A send that is not
+//! durable is in no log that could be scanned, so the window holds it however many came after it.
 
 use std::collections::VecDeque;
 
@@ -36,7 +37,8 @@ pub struct Receipt {
     pub fingerprint: u64,
 }
 
-/// A window over the newest sends of one channel. Bounded; the oldest is forgotten.
+/// A window over the newest sends of one channel. Bounded; the oldest is forgotten. Those that are
+/// not durable do not count: [`crate::commit_window::WINDOW_MAX`] bounds them.
 #[derive(Debug)]
 pub struct NonceWindow {
     order: VecDeque<SendKey>,
@@ -57,12 +59,16 @@ impl NonceWindow {
         self.receipts.get(key).copied()
     }
 
-    /// Remembers a send; sends are remembered in the order of their `Seq`.
-    pub fn remember(&mut self, key: SendKey, receipt: Receipt) {
-        if self.order.len() >= self.sends_max
-            && let Some(oldest) = self.order.pop_front()
+    /// Remembers a send; sends are remembered in the order of their `Seq`. Forgets, at the bound,
+    /// what is durable: at or below `committed`.
+    pub fn remember(&mut self, key: SendKey, receipt: Receipt, committed: Seq) {
+        let is_durable = |receipt: &Receipt| receipt.seq <= committed;
+        while self.order.len() >= self.sends_max
+            && let Some(oldest) = self.order.front()
+            && self.receipts.get(oldest).is_some_and(is_durable)
         {
-            self.receipts.remove(&oldest);
+            self.receipts.remove(oldest);
+            self.order.pop_front();
         }
         // A log can hold one key twice only if a retry was let through beyond what is searched;
         // then the newer one answers, and forgetting the older must not forget it.
@@ -101,7 +107,7 @@ mod tests {
     fn the_oldest_send_is_forgotten_at_the_bound() {
         let mut window = NonceWindow::new(3);
         for seq in 1..=4 {
-            window.remember(key(seq * 10), receipt(seq));
+            window.remember(key(seq * 10), receipt(seq), Seq::new(seq));
         }
         assert_eq!(window.find(&key(10)), None);
         assert_eq!(window.find(&key(20)), Some(receipt(2)));
@@ -110,13 +116,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_durable_is_remembered_beyond_the_bound() {
+        let mut window = NonceWindow::new(3);
+        for seq in 1..=9 {
+            window.remember(key(seq), receipt(seq), Seq::new(2));
+        }
+        assert_eq!((window.find(&key(2)), window.find(&key(3))), (None, Some(receipt(3))));
+        window.remember(key(10), receipt(10), Seq::new(9));
+        assert_eq!((window.len(), window.find(&key(8))), (3, Some(receipt(8))));
+    }
+
+    #[test]
     fn a_key_that_the_log_holds_twice_answers_with_the_newer() {
         let mut window = NonceWindow::new(3);
         for (nonce, seq) in [(7, 1), (7, 2), (8, 3), (9, 4)] {
-            window.remember(key(nonce), receipt(seq));
+            window.remember(key(nonce), receipt(seq), Seq::new(seq));
         }
         assert_eq!(window.find(&key(7)), Some(receipt(2)));
-        window.remember(key(10), receipt(5));
+        window.remember(key(10), receipt(5), Seq::new(5));
         assert_eq!(window.find(&key(7)), None);
     }
 }

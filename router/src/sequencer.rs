@@ -265,7 +265,7 @@ impl Sequencer {
         channel.last_created_at = loaded.last_created_at;
         channel.membership = Membership::new(id, &loaded.members, map);
         for (key, receipt) in loaded.recent {
-            channel.nonces.remember(key, receipt);
+            channel.nonces.remember(key, receipt, loaded.last);
         }
         channel.phase = Phase::Ready;
     }
@@ -474,7 +474,7 @@ impl Channel {
         let entry =
             LogEntry { channel: offer.channel, seq, sender, device, nonce, created_at, content };
         let receipt = Receipt { seq, created_at, fingerprint: offer.fingerprint };
-        self.nonces.remember(offer.key, receipt);
+        self.nonces.remember(offer.key, receipt, self.committed);
         (self.last, self.last_created_at) = (seq, created_at);
         self.check();
         Verdict::Sequenced(Sequenced { entry, origin: offer.origin, recipients, members })

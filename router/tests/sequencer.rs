@@ -174,17 +174,13 @@ fn a_retry_beyond_the_window_is_searched_and_those_behind_it_keep_their_order() 
 
 #[test]
 fn retries_that_wait_are_searched_for_together_and_each_gets_its_own_answer() {
-    let rows: &[(&str, &str, &str)] = &[
-        ("found 3 ha", "again #3, #22, #23, #24, again #22", "search 1 below #21"),
-        ("absent", "#22, #23, #24, #25, again #23", "search 1 below #22"),
+    let rows: &[(&str, &str)] = &[
+        ("found 3 ha", "again #3, #22, #23, #24, again #22"),
+        ("absent", "#22, #23, #24, #25, again #23"),
         // Not a retry: it need not be looked for.
-        (
-            "too-old",
-            "RetryTooOld, RetryTooOld, #22, RetryTooOld, RetryTooOld",
-            "search 1 below #20",
-        ),
+        ("too-old", "RetryTooOld, RetryTooOld, #22, RetryTooOld, RetryTooOld"),
     ];
-    for (answer, expected, next) in rows {
+    for (answer, expected) in rows {
         check(&[
             ("send 1 1 go", "load"),
             ("load 19", "#20"),
@@ -197,9 +193,30 @@ fn retries_that_wait_are_searched_for_together_and_each_gets_its_own_answer() {
             ("absent", "#21, search 4 below #20"),
             (answer, expected),
             // What one search has found out is not used for another.
-            ("send 1 14 hi retry", next),
+            ("send 1 14 hi retry", "search 1 below #20"),
         ]);
     }
+}
+
+/// The window had forgotten it and the log that is searched did not have it yet, so it got a second
+/// place: a disk that stalls while a busy channel goes on is enough.
+#[test]
+fn a_retry_of_a_send_that_waits_for_the_disk_gets_its_place_again_however_many_came_after_it() {
+    check(&[
+        ("send 1 10 hi", "load"),
+        ("load 0", "#1"),
+        ("send 1 11 hi", "#2"),
+        ("send 1 12 hi", "#3"),
+        ("send 1 13 hi", "#4"),
+        ("send 1 14 hi", "#5"),
+        ("send 1 15 hi", "#6"),
+        ("send 1 10 hi retry", "again #1"),
+        ("commit 1", ""),
+        ("commit 2", ""),
+        ("send 1 16 hi", "#7"),
+        // What is durable is forgotten, and found in the log.
+        ("send 1 10 hi retry", "search 1 below #3"),
+    ]);
 }
 
 #[test]
