@@ -87,14 +87,14 @@ pub(crate) fn read(
     named(Table::Journal, key, || {
         let mut fields = Fields::new(record, FORMAT)?;
         for _ in 0..fields.u32()? {
-            let (channel, seq) = fields.place()?;
+            let (channel, seq) = fields.logged()?;
             sequenced(channel, seq);
         }
         while !fields.rest.is_empty() {
             let item = fields.item()?;
             for _ in 0..fields.u32()? {
                 let user = fields.user()?;
-                let inbox_seq = wire::InboxSeq::new(fields.u64()?);
+                let inbox_seq = wire::InboxSeq::new(fields.number()?);
                 appended(user, InboxEntry { inbox_seq, item });
             }
         }

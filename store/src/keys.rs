@@ -58,6 +58,11 @@ impl KeyBuf {
     }
 }
 
+/// No log, inbox or journal gets so long: a million a second take 290,000 years. What stands beyond
+/// it on the disk is damage, and is refused here, so that whoever reads on from a place need not
+/// ask whether there is a next one.
+pub(crate) const PLACE_MAX: u64 = u64::MAX / 2;
+
 const KEY_LEN_MAX: u8 = 26;
 const _: () = assert!(KEY_LEN_MAX as usize == KEY_BYTES_MAX);
 
@@ -233,7 +238,7 @@ impl Key for MessageKey {
 
     fn parse(bytes: &[u8]) -> Result<Self, CorruptRecord> {
         let mut parts = Parts::new(Self::TABLE, bytes);
-        let key = Self { channel: parts.channel()?, seq: Seq::new(parts.nonzero()?) };
+        let key = Self { channel: parts.channel()?, seq: Seq::new(parts.place()?) };
         parts.end()?;
         Ok(key)
     }
@@ -253,7 +258,7 @@ impl Key for ChunkKey {
     fn parse(bytes: &[u8]) -> Result<Self, CorruptRecord> {
         let mut parts = Parts::new(Self::TABLE, bytes);
         parts.kind(CHUNK)?;
-        let key = Self { user: parts.user()?, first: InboxSeq::new(parts.nonzero()?) };
+        let key = Self { user: parts.user()?, first: InboxSeq::new(parts.place()?) };
         parts.end()?;
         Ok(key)
     }
@@ -325,7 +330,7 @@ impl Key for JournalKey {
 
     fn parse(bytes: &[u8]) -> Result<Self, CorruptRecord> {
         let mut parts = Parts::new(Self::TABLE, bytes);
-        let key = Self { core: CoreId(parts.u16()?), number: BatchNumber::new(parts.nonzero()?) };
+        let key = Self { core: CoreId(parts.u16()?), number: BatchNumber::new(parts.place()?) };
         parts.end()?;
         Ok(key)
     }
@@ -374,9 +379,13 @@ impl<'a> Parts<'a> {
         self.take().map(u64::from_be_bytes)
     }
 
-    fn nonzero(&mut self) -> Result<u64, CorruptRecord> {
-        let number = self.u64()?;
-        if number == 0 { Err(self.wrong("a sequence number is 0")) } else { Ok(number) }
+    /// A place: not 0, and one that is reached.
+    fn place(&mut self) -> Result<u64, CorruptRecord> {
+        match self.u64()? {
+            0 => Err(self.wrong("a sequence number is 0")),
+            place @ 1..=PLACE_MAX => Ok(place),
+            _ => Err(self.wrong("a sequence number is beyond all that are reached")),
+        }
     }
 
     fn user(&mut self) -> Result<UserId, CorruptRecord> {

@@ -13,7 +13,7 @@ use wire::{
 
 use crate::engine::Table;
 use crate::error::CorruptRecord;
-use crate::keys::{ChunkKey, Key, MemberKey, MessageKey};
+use crate::keys::{ChunkKey, Key, MemberKey, MessageKey, PLACE_MAX};
 
 const ENTRY: u8 = 1;
 const MEMBER: u8 = 1;
@@ -121,7 +121,7 @@ pub(crate) fn member(key: &[u8], record: &[u8]) -> Result<Member, CorruptRecord>
     let MemberKey { user, .. } = MemberKey::parse(key)?;
     named(Table::Meta, key, || {
         let mut fields = Fields::new(record, MEMBER)?;
-        let (role, joined, left) = (fields.role()?, fields.u64()?, fields.u64()?);
+        let (role, joined, left) = (fields.role()?, fields.number()?, fields.number()?);
         fields.end()?;
         let left = (left != 0).then(|| Seq::new(left));
         Ok(Member { user, role, joined: Seq::new(joined), left })
@@ -169,9 +169,9 @@ pub(crate) fn conversation(key: &[u8], record: &[u8]) -> Result<Conversation, Co
     named(Table::Inbox, key, || {
         let mut fields = Fields::new(record, CONVERSATION)?;
         let conversation = Conversation {
-            last_seq: Seq::new(fields.u64()?),
-            read_seq: Seq::new(fields.u64()?),
-            inbox_seq: InboxSeq::new(fields.u64()?),
+            last_seq: Seq::new(fields.number()?),
+            read_seq: Seq::new(fields.number()?),
+            inbox_seq: InboxSeq::new(fields.number()?),
         };
         fields.end()?;
         Ok(conversation)
@@ -188,7 +188,7 @@ pub(crate) fn put_cursor(out: &mut Vec<u8>, cursor: InboxSeq) {
 pub(crate) fn cursor(key: &[u8], record: &[u8]) -> Result<InboxSeq, CorruptRecord> {
     named(Table::Inbox, key, || {
         let mut fields = Fields::new(record, CURSOR)?;
-        let cursor = InboxSeq::new(fields.u64()?);
+        let cursor = InboxSeq::new(fields.number()?);
         fields.end()?;
         Ok(cursor)
     })
@@ -304,19 +304,39 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A place of a channel's log.
+    /// The number of a place, or 0 where there may be none.
+    pub(crate) fn number(&mut self) -> Result<u64, Wrong> {
+        match self.u64()? {
+            number @ 0..=PLACE_MAX => Ok(number),
+            _ => Err("a sequence number is beyond all that are reached"),
+        }
+    }
+
+    /// A place of a channel's log that an entry stands at.
+    pub(crate) fn logged(&mut self) -> Result<(ChannelId, Seq), Wrong> {
+        match self.place()? {
+            (_, Seq::ZERO) => Err("a sequence number is 0"),
+            logged => Ok(logged),
+        }
+    }
+
+    /// A place of a channel's log, or the one before its first.
     pub(crate) fn place(&mut self) -> Result<(ChannelId, Seq), Wrong> {
         let channel = ChannelId::from_halves(self.u64()?, self.u64()?);
-        Ok((channel.ok_or("no channel has this id")?, Seq::new(self.u64()?)))
+        Ok((channel.ok_or("no channel has this id")?, Seq::new(self.number()?)))
     }
 
     /// What an inbox entry points to.
     pub(crate) fn item(&mut self) -> Result<InboxItem, Wrong> {
-        let kind = self.u8()?;
-        let (channel, seq) = self.place()?;
-        match kind {
-            LOGGED => Ok(InboxItem::Logged { channel, seq }),
-            READ_MARKER => Ok(InboxItem::ReadMarker { channel, seq, user: self.user()? }),
+        match self.u8()? {
+            LOGGED => {
+                let (channel, seq) = self.logged()?;
+                Ok(InboxItem::Logged { channel, seq })
+            }
+            READ_MARKER => {
+                let (channel, seq) = self.place()?;
+                Ok(InboxItem::ReadMarker { channel, seq, user: self.user()? })
+            }
             _ => Err("unknown inbox item"),
         }
     }

@@ -84,12 +84,12 @@ fn keys_round_trip_and_sort_as_their_numbers_do() {
         assert!(encoded.windows(2).all(|pair| pair[0].as_ref() < pair[1].as_ref()), "{keys:?}");
     }
     let channels = [group(1), group(256), group(HUGE), direct(1, 2), direct(256, HUGE)];
-    let seqs = [1, 255, 256, HUGE - 1].map(Seq::new);
+    let seqs = [1, 255, 256, HUGE / 2].map(Seq::new);
     let places = channels.iter().flat_map(|&channel| seqs.map(|seq| MessageKey { channel, seq }));
     check(&places.collect::<Vec<_>>());
     let people = [1, 255, 256, HUGE].map(user);
     let chunks = people.iter().flat_map(|&user| {
-        [1, 256, HUGE - 1].map(|first| ChunkKey { user, first: InboxSeq::new(first) })
+        [1, 256, HUGE / 2].map(|first| ChunkKey { user, first: InboxSeq::new(first) })
     });
     check(&chunks.collect::<Vec<_>>());
     let conversations =

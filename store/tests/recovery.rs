@@ -6,13 +6,14 @@
 mod common;
 
 use common::Step::{self, Add, Commit, Create, FanOut, Fold, Post, Remove, Trim};
-use common::{World, direct, group, last_of, recover_and_verify, verify};
+use common::{World, direct, group, last_of, recover_and_verify, user, verify};
 use proptest::prelude::*;
 use std::time::Duration;
 use store::{
-    Engine, Fault, JournalKey, Key, Memory, MessageKey, Options, Rocks, SyncMode, Table, recover,
+    ChunkKey, Engine, Fault, JournalKey, Key, Memory, MessageKey, Options, Rocks, SyncMode, Table,
+    check, recover,
 };
-use wire::{BatchNumber, ChannelId, CoreId, Seq};
+use wire::{BatchNumber, ChannelId, CoreId, InboxSeq, Seq};
 
 fn channels() -> Vec<ChannelId> {
     vec![group(10), group(11), direct(1, 2), direct(3, 3)]
@@ -220,6 +221,37 @@ fn holes_and_damage_that_recovery_meets_are_named() {
             after.lose(Table::Journal, first.as_ref());
         }
         let error = recover(&after).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+}
+
+/// A place of 0 made recovery subtract below zero, and the last of all numbers had whoever read on
+/// from it add beyond the end: a damaged block took the process down instead of being named.
+#[test]
+fn a_place_that_no_log_reaches_is_named_as_damage_and_panics_nowhere() {
+    let place = |channel: u64, seq: u64| [0, channel, seq].map(u64::to_le_bytes).concat();
+    let sequenced = |seq| [&[1][..], &1_u32.to_le_bytes(), &place(10, seq)].concat();
+    let item = |seq| [&[1, 0][..], &place(10, seq)].concat();
+    let journal = JournalKey { core: CoreId(0), number: BatchNumber::new(1) }.key();
+    let chunk = |first| ChunkKey { user: user(1), first: InboxSeq::new(first) }.key();
+    let message = MessageKey { channel: direct(1, 2), seq: Seq::new(u64::MAX) }.key();
+    let (zero, beyond) = ("a sequence number is 0", "beyond all that are reached");
+    let rows = [
+        ("a journal's message 0", Table::Journal, journal, sequenced(0), zero),
+        ("a journal's last message", Table::Journal, journal, sequenced(u64::MAX), beyond),
+        ("an entry for message 0", Table::Inbox, chunk(1), item(0), zero),
+        ("an entry for the last message", Table::Inbox, chunk(1), item(u64::MAX), beyond),
+        ("the last chunk", Table::Inbox, chunk(u64::MAX), item(1), beyond),
+        ("the last message", Table::Messages, message, vec![1], beyond),
+    ];
+    for (name, table, key, record, expected) in rows {
+        let engine = Memory::new();
+        engine.corrupt(table, key.as_ref(), &record);
+        let found = match table {
+            Table::Journal => recover(&engine).map(|_| ()),
+            _ => check(&engine).map(|_| ()),
+        };
+        let error = found.unwrap_err().to_string();
         assert!(error.contains(expected), "{name}: {error}");
     }
 }
