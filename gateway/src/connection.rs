@@ -118,8 +118,8 @@ pub struct Live {
     pub posts_in_flight: u16,
     /// Reads that wait for their answer.
     pub reads_in_flight: u8,
-    /// Frames it may send before it is over its rate; below zero it is refused.
-    pub credit: i32,
+    /// Thousandths of frames it may send before it is over its rate; below zero it is refused.
+    pub credit: i64,
     /// When the credit was last refilled.
     pub credit_at: Tick,
     /// Set while it is not read.

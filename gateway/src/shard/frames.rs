@@ -398,22 +398,30 @@ impl Live {
     /// A token bucket of one second's frames, refilled by the tick. Who goes on for as much again
     /// after it is empty is told to go.
     fn spend(&mut self, now: crate::wheel::Tick, per_second: u32) -> Credit {
-        let full = i32::try_from(per_second).unwrap_or(i32::MAX);
+        let full = credit_of(per_second);
         let ticks = i64::from(now.0 - self.credit_at.0);
         if ticks > 0 {
+            // A rate below a frame a tick must not be rounded away: hence thousandths.
             let tick = i64::try_from(crate::clock::TICK.as_millis()).expect("short");
-            let refill = ticks.saturating_mul(i64::from(full)).saturating_mul(tick) / 1000;
-            let credit = i64::from(self.credit).saturating_add(refill).min(i64::from(full));
-            self.credit = i32::try_from(credit).expect("at most full");
+            let refill = ticks.saturating_mul(i64::from(per_second)).saturating_mul(tick);
+            self.credit = self.credit.saturating_add(refill).min(full);
             self.credit_at = now;
         }
-        self.credit -= 1;
+        self.credit -= FRAME_CREDIT;
         match self.credit {
             0.. => Credit::Within,
             credit if credit >= -full => Credit::Over,
             _ => Credit::FarOver,
         }
     }
+}
+
+/// What one frame costs, so that a tick's part of any rate is a whole number.
+const FRAME_CREDIT: i64 = 1000;
+
+/// The credit of so many frames.
+pub(super) fn credit_of(frames: u32) -> i64 {
+    i64::from(frames) * FRAME_CREDIT
 }
 
 const fn about(body: &ClientBody<'_>) -> About {

@@ -9,6 +9,7 @@ use ws::handshake::Progress;
 use ws::handshake::server::read_request;
 
 use super::Shard;
+use super::frames::credit_of;
 use super::reads::Asked;
 use crate::auth::TICKET_BYTES;
 use crate::connection::{Joining, Live, Passenger, Phase, server_session};
@@ -281,7 +282,7 @@ impl Shard {
             caught_up: cursor == head,
             posts_in_flight: 0,
             reads_in_flight: 0,
-            credit: i32::try_from(limits.told.frames_per_second_max).unwrap_or(i32::MAX),
+            credit: credit_of(limits.told.frames_per_second_max),
             credit_at: self.now.tick,
             stall: None,
         });

@@ -126,6 +126,18 @@ fn a_rate_above_the_limit_is_refused_by_request_and_then_ended() {
 }
 
 #[test]
+fn a_client_at_its_rate_is_not_refused_for_what_a_tick_rounds_away() {
+    // One and a half frames a tick.
+    let setup = Setup::cores(2).with(|limits| limits.told.frames_per_second_max = 30);
+    let mut text = String::from("u1 > hello\nu1 < welcome @0 Fresh\n");
+    for _ in 0..50 {
+        text.push_str("tick 1\nu1 > ping 1\nu1 < pong 1\n");
+        text.push_str("tick 1\nu1 > ping 1 &\nu1 > ping 2\nu1 < pong 1\nu1 < pong 2\n");
+    }
+    play(&setup, &text);
+}
+
+#[test]
 fn a_slow_reader_is_told_and_resumes_without_loss() {
     let setup = Setup::cores(2).with(|limits| {
         limits.send_queue_bytes_max = 100_000;
