@@ -77,9 +77,15 @@ impl Memory {
     /// synced (or whose sync failed) the oldest few, how many the seed decides.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
+        let pending = self.lock().pending.len();
+        let kept = mix(seed) % (pending as u64 + 1);
+        self.crash_keeping(usize::try_from(kept).expect("at most as many as are pending"))
+    }
+
+    /// As [`Self::crash`], with so many of the writes that were not synced.
+    #[must_use]
+    pub fn crash_keeping(&self, kept: usize) -> Self {
         let mut state = self.lock().clone();
-        let kept = usize::try_from(mix(seed) % (state.pending.len() as u64 + 1))
-            .expect("at most as many as are pending");
         for changes in state.pending.drain(..).take(kept) {
             apply(&mut state.durable, &changes);
         }
