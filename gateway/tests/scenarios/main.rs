@@ -8,6 +8,5 @@ mod folding;
 mod groups;
 mod posting;
 mod pressure;
-mod random;
 mod reading;
 mod resuming;

@@ -85,7 +85,10 @@ impl Disk {
     /// As [`Self::crash`], where the process dies again in recovery, before the writes of these
     /// numbers.
     pub(crate) fn crash_often(&self, seed: u64, cores: u16, deaths: &[u64]) -> (Self, Recovered) {
-        let mut memory = self.left(seed);
+        let mut memory = match self.sync {
+            SyncMode::Always => self.platter.memory.crash(seed),
+            SyncMode::Interval(_) => self.killed(),
+        };
         let mut recovered = Recovered::default();
         for death in deaths {
             let platter = Platter::of(memory);
@@ -105,18 +108,18 @@ impl Disk {
         (Self::of(memory, cores, self.sync), recovered)
     }
 
-    /// What is there after a crash, before anything is recovered. What the process has written
-    /// without a sync survives the process; see [`SyncMode::Interval`].
-    fn left(&self, seed: u64) -> Memory {
-        if self.sync != SyncMode::Always {
-            let _ = self.platter.memory.sync();
-        }
-        self.platter.memory.crash(seed)
+    /// What is there when the process dies but not the machine: all that it has written.
+    fn killed(&self) -> Memory {
+        self.platter.memory.crash_keeping(usize::MAX)
     }
 
-    /// What a restart would find if the process died now and nothing in doubt was kept.
+    /// What a restart would find if the process died now; if writes are synced, nothing in doubt is
+    /// kept.
     pub(crate) fn what_if(&self) -> Memory {
-        let memory = self.left(0);
+        let memory = match self.sync {
+            SyncMode::Always => self.platter.memory.crash_keeping(0),
+            SyncMode::Interval(_) => self.killed(),
+        };
         recover(&memory).expect("what a crash leaves can be recovered");
         memory
     }

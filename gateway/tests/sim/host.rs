@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::clock::{Now, TICK};
-use gateway::event::{Effect, Effects, Event};
-use gateway::policy::{Policy, Starved};
+use gateway::event::{Effects, Event};
 use gateway::shard::{Common, Holdings, Shard};
 use gateway::wheel::Tick;
 use router::mesh::mesh_of;
-use router::sessions::ConnId;
 use router::shard_map::ShardMap;
 use store::Fatal;
 use wire::client::ClientBody;
 use wire::{DeviceId, Epoch, Timestamp, UserId};
 
 use super::client::{Client, From};
+use super::cores::Core;
 use super::disk::{Disk, Recovered};
 use super::heard::{Entry, Heard};
-use super::kernel::{Done, Kernel};
+use super::kernel::Kernel;
 use super::pace::Pace;
 use super::setup::{BEGIN, EPOCH, SHARDS, Setup, keys};
 
@@ -46,22 +45,6 @@ pub(crate) enum Step {
     Commit,
 }
 
-struct Core {
-    shard: Shard,
-    /// Something happened since its last turn.
-    busy: bool,
-    /// It has announced that it sleeps, and nothing has woken it.
-    asleep: bool,
-    /// Somebody has rung its bell, or a tick is due.
-    woken: bool,
-    /// It gets no processor.
-    rests: bool,
-    accepts: bool,
-    exited: bool,
-    /// Receives that found no buffer.
-    starved: Vec<ConnId>,
-}
-
 /// See the module's documentation.
 pub(crate) struct Host {
     pub(crate) setup: Setup,
@@ -72,13 +55,13 @@ pub(crate) struct Host {
     pub(crate) around: Around,
     /// Batches wait until [`Host::commit`].
     pub(crate) holds_commits: bool,
-    cores: Vec<Core>,
-    effects: Effects,
+    pub(super) cores: Vec<Core>,
+    pub(super) effects: Effects,
     now: Duration,
     started: Duration,
     /// By how much the wall clock is wrong.
     wall_skew: i64,
-    is_ending: bool,
+    pub(super) is_ending: bool,
     /// The disk has failed, at which a process ends: see [`Host::crash`].
     pub(crate) fatal: Option<Fatal>,
     /// Clients whose connection has not ended.
@@ -166,7 +149,7 @@ impl Host {
         recovered
     }
 
-    fn clock(&self) -> Now {
+    pub(super) fn clock(&self) -> Now {
         let ticks = (self.now - self.started).as_millis() / TICK.as_millis();
         let elapsed = u64::try_from(self.now.as_millis()).expect("tests are short");
         Now {
@@ -178,6 +161,11 @@ impl Host {
     /// Somebody sets the wall clock, by so many milliseconds.
     pub(crate) const fn step_wall_clock(&mut self, by: i64) {
         self.wall_skew = self.wall_skew.saturating_add(by);
+    }
+
+    /// The wall clock is right again.
+    pub(crate) const fn set_wall_clock_right(&mut self) {
+        self.wall_skew = 0;
     }
 
     /// Nothing runs for so many ticks: the process was stopped, or the machine suspended.
@@ -215,16 +203,6 @@ impl Host {
     /// A core gets no processor from now on, or gets it again.
     pub(crate) fn set_rests(&mut self, core: usize, rests: bool) {
         self.cores[core].rests = rests;
-    }
-
-    /// A core that sleeps although a delivery waits for it and nobody is about to wake it.
-    pub(crate) fn slept_through(&self) -> Option<usize> {
-        let idle = |core: &Core| core.asleep && !core.woken;
-        (0..self.cores.len()).find(|index| {
-            let core = &self.cores[*index];
-            let mut others = self.cores.iter().enumerate().filter(|(other, _)| other != index);
-            idle(core) && core.shard.has_work() && others.all(|(_, other)| !other.busy)
-        })
     }
 
     /// Whether a core has said that it is done.
@@ -362,15 +340,6 @@ impl Host {
         self.ring();
     }
 
-    /// Tells the cores that something has come back from the disk.
-    fn ring(&mut self) {
-        for (index, core) in self.cores.iter_mut().enumerate() {
-            if self.disk.take_notified(index) && core.shard.mesh().bell().ring() {
-                core.woken = true;
-            }
-        }
-    }
-
     /// Takes steps until nothing can happen without a client, the clock or a held commit.
     pub(crate) fn settle(&mut self) {
         loop {
@@ -421,132 +390,6 @@ impl Host {
     pub(crate) fn drain(&mut self) {
         self.is_ending = true;
         self.cores.iter_mut().for_each(|core| core.woken = true);
-    }
-
-    fn take_done(&mut self, core: usize) {
-        let event = match self.kernel.next_done(core).expect("a completion waits") {
-            Done::Received { conn, mut bytes, armed } => {
-                return self.tell(core, Event::Received { conn, bytes: &mut bytes, armed });
-            }
-            Done::Starved { conn } => {
-                self.cores[core].starved.push(conn);
-                self.cores[core].busy = true;
-                return;
-            }
-            Done::End { conn } => Event::Disconnected { conn },
-            Done::Sent { conn, bytes, complete } => Event::Sent { conn, bytes, complete },
-            Done::Stopped { conn } => Event::ReceiveStopped { conn },
-            Done::Passed { conn, slot } => Event::Passed { conn, slot },
-        };
-        self.tell(core, event);
-    }
-
-    fn receive(&mut self, core: usize, slot: u32) {
-        let waiting = self.kernel.received_bytes(core, slot);
-        let bytes = if waiting == 0 {
-            0
-        } else {
-            self.pace.part(waiting.min(self.setup.limits.ring.buffer_bytes as usize))
-        };
-        let by_itself = self.pace.seldom();
-        self.kernel.receive(core, slot, bytes, by_itself);
-    }
-
-    /// The loop of a core comes round, as the reactor's does.
-    fn turn(&mut self, core: usize) {
-        self.awake(core);
-        while let Some(through) = self.disk.next_through(core) {
-            self.tell(core, Event::Stored(through));
-        }
-        while let Some(answer) = self.disk.next_answer(core) {
-            self.tell(core, Event::Answered(answer));
-        }
-        let (pressure, full) = (self.disk.pressure, self.disk.is_full());
-        self.tell(core, Event::TurnBegins { pressure, full });
-        if self.is_ending && !self.cores[core].shard.is_draining() {
-            self.tell(core, Event::Drain);
-        }
-        if self.pace.seldom() {
-            // There is more to be handled already: what is to be sent gathers.
-            self.tell(core, Event::TurnGoesOn);
-            return self.wake_others(core);
-        }
-        self.tell(core, Event::TurnEnds);
-        self.wake_others(core);
-        self.rearm(core);
-        self.sleep(core);
-    }
-
-    fn wake_others(&mut self, core: usize) {
-        let wakes: Vec<_> = self.cores[core].shard.mesh().drain_wakes().collect();
-        for target in wakes {
-            self.cores[usize::from(target.0)].woken = true;
-        }
-    }
-
-    /// Receives that were starved of buffers, as far as there are some again.
-    fn rearm(&mut self, core: usize) {
-        let free = self.kernel.buffers_free(core);
-        let starved = &mut self.cores[core].starved;
-        let starved: Vec<ConnId> = starved.drain(..starved.len().min(free)).collect();
-        for conn in starved {
-            match self.cores[core].shard.starved(conn) {
-                Starved::Gone => {}
-                Starved::Stopped => self.tell(core, Event::ReceiveStopped { conn }),
-                Starved::Once => self.kernel.apply(core, Effect::ReceiveOnce(conn)),
-                Starved::Many => self.kernel.apply(core, Effect::ReceiveMany(conn)),
-            }
-        }
-    }
-
-    /// As the reactor waits: it announces that it sleeps, and looks once more.
-    fn sleep(&mut self, index: usize) {
-        let has_completed = self.kernel.has_done(index) || self.disk.has_completions(index);
-        let core = &mut self.cores[index];
-        core.shard.mesh().bell().announce_sleep();
-        // Nobody wakes it when a lane has room again that is full: it looks every millisecond.
-        let retries = core.shard.mesh().owed() > 0;
-        if has_completed || core.shard.has_work() || retries {
-            core.shard.mesh().bell().awake();
-            core.busy = true;
-        } else {
-            (core.busy, core.asleep) = (false, true);
-        }
-    }
-
-    fn awake(&mut self, core: usize) {
-        let core = &mut self.cores[core];
-        core.shard.mesh().bell().awake();
-        (core.asleep, core.woken) = (false, false);
-    }
-
-    /// Tells a core what happened, and does what it wants.
-    pub(crate) fn tell(&mut self, core: usize, event: Event<'_>) {
-        if self.cores[core].asleep {
-            self.awake(core);
-        }
-        let now = self.clock();
-        let mut effects = std::mem::take(&mut self.effects);
-        let shard = &mut self.cores[core].shard;
-        let mut event = Some(event);
-        (self.around)(&mut || {
-            let event = event.take().expect("called once");
-            shard.handle(event, now, &mut effects);
-        });
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Submit(batch) => self.disk.submit(batch),
-                Effect::Read(ticket, read) => self.disk.ask(core, ticket, read),
-                Effect::StopAccepting => self.cores[core].accepts = false,
-                Effect::Exit => {
-                    assert!(!self.cores[core].exited, "a core exits once");
-                    self.cores[core].exited = true;
-                }
-                effect => self.kernel.apply(core, effect),
-            }
-        }
-        self.effects = effects;
-        self.cores[core].busy = true;
     }
 
     fn read(&mut self, client: usize) {

@@ -16,6 +16,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod client;
+mod cores;
 pub(crate) mod disk;
 pub(crate) mod heard;
 pub(crate) mod host;

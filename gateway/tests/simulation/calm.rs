@@ -1,0 +1,182 @@
+//! When faults stop, everything owed arrives: within so many ticks, each of so many steps.
+
+use wire::InboxSeq;
+use wire::client::{CursorAck, Ping};
+
+use crate::device::{Fate, Request};
+use crate::faults::TICK_STEPS_MAX;
+use crate::sim::host::Host;
+use crate::world::{Faults, World};
+
+/// Ticks in which everything must have arrived: sessions that do not read are closed after 100.
+const TICKS_MAX: usize = 4000;
+
+/// Mails that a device transmits in one tick.
+const MAILS_PER_TICK: usize = 4;
+
+impl World {
+    /// All faults stop; fails unless everything owed arrives.
+    pub(crate) fn calm(&mut self) {
+        self.heal();
+        let mut owed = Vec::new();
+        for _ in 0..TICKS_MAX {
+            self.take_care();
+            self.host.begin_tick();
+            let taken = self.take_steps(TICK_STEPS_MAX);
+            assert!(taken < TICK_STEPS_MAX, "liveness: no rest within a tick");
+            owed = self.owed();
+            if owed.is_empty() {
+                break;
+            }
+        }
+        assert!(owed.is_empty(), "liveness: after {TICKS_MAX} ticks {owed:?}");
+        self.trace.note(|| "  calm".to_owned());
+        self.trace.count(|stats| stats.calms += 1);
+        self.check_views();
+        self.check_cursors();
+        // A ticket that was given while the clock was wrong may be expired or not valid yet.
+        self.faults = Faults { wall_clock: self.faults.wall_clock, ..Faults::default() };
+    }
+
+    /// Connects who is not connected, and sends what was not answered.
+    fn take_care(&mut self) {
+        for device in 0..self.devices.len() {
+            let Some(client) = self.devices[device].client else {
+                self.comes_back(device);
+                continue;
+            };
+            let session = self.sessions.get(&client);
+            if session.is_none_or(|session| session.welcomed.is_none()) {
+                continue;
+            }
+            let quiet = &mut self.devices[device].quiet_ticks;
+            *quiet = quiet.saturating_sub(1);
+            if *quiet > 0 {
+                continue;
+            }
+            let open = self.devices[device]
+                .outbox
+                .iter()
+                .enumerate()
+                .filter(|(_, mail)| mail.fate == Fate::Open && mail.waits_on.is_none());
+            let open: Vec<(usize, bool)> =
+                open.take(MAILS_PER_TICK).map(|(index, mail)| (index, mail.was_sent)).collect();
+            for (index, was_sent) in open {
+                self.transmit(device, index, was_sent);
+            }
+        }
+    }
+
+    /// What has not arrived.
+    fn owed(&mut self) -> Vec<String> {
+        let mut owed = Vec::new();
+        for device in &self.devices {
+            let name = format!("{}.{}", device.user, device.id);
+            for mail in &device.outbox {
+                if mail.fate == Fate::Open {
+                    owed.push(format!("{name}: {:?} {} is open", mail.channel, mail.nonce));
+                }
+            }
+            let session = device.client.and_then(|client| self.sessions.get(&client));
+            match session.and_then(|session| session.welcomed) {
+                None => owed.push(format!("{name} has no session")),
+                Some(welcomed) if !welcomed.is_caught_up => {
+                    owed.push(format!("{name} is at {}", welcomed.next));
+                }
+                Some(_) => {}
+            }
+            let requests = session.into_iter().flat_map(|session| session.requests.values());
+            owed.extend(requests.map(|request| format!("{name}: {request:?} is not answered")));
+        }
+        for core in 0..self.host.cores() {
+            let held = self.host.holdings(core);
+            let counts = [
+                held.window,
+                held.open_bytes,
+                held.batches_in_flight + held.batches_refused,
+                usize::try_from(held.fans_outstanding).expect("bounded"),
+                held.owed,
+                held.queue_bytes.1,
+                held.posts_in_flight.1,
+                held.reads_in_flight.1,
+                held.stalled.0,
+                held.asked.0 + held.asked.1,
+                held.blocks_out,
+            ];
+            if counts.iter().any(|count| *count > 0) {
+                owed.push(format!("core {core}: {held:?}"));
+            }
+        }
+        owed
+    }
+
+    /// Every device has been told of its inbox to the end.
+    fn check_views(&mut self) {
+        self.check_what_is_left();
+        for device in &self.devices {
+            let session = device.client.and_then(|client| self.sessions.get(&client));
+            let next = session.and_then(|session| session.welcomed).expect("looked at").next;
+            let told = InboxSeq::new(next.get() - 1);
+            let head = self.host.head_if_recovered(device.user);
+            let name = format!("{}.{}", device.user, device.id);
+            assert_eq!(told, head, "liveness: {name} heard to {told} of {head}");
+        }
+    }
+
+    /// What devices acknowledge is stored when they go.
+    fn check_cursors(&mut self) {
+        for device in 0..self.devices.len() {
+            let client = self.devices[device].client.expect("looked at");
+            let inbox_seq = self.devices[device].cursor;
+            let known = &mut self.devices[device].acknowledged;
+            *known = (*known).max(inbox_seq);
+            self.host.say(client, CursorAck { inbox_seq });
+            self.ask(device, Ping { opaque: 2 }, Request::Ping);
+        }
+        self.settle();
+        for device in 0..self.devices.len() {
+            let client = self.devices[device].client;
+            // A rate that is exceeded may have ended it.
+            let is_answered =
+                client.is_some_and(|client| self.sessions[&client].requests.is_empty());
+            let is_limited = self.host.setup.limits.told.frames_per_second_max < 1000;
+            assert!(is_answered || is_limited, "liveness: a ping of {device} is not answered");
+        }
+        let clients: Vec<usize> = self.sessions.keys().copied().collect();
+        for client in clients {
+            self.host.cut(client);
+            if let Some(session) = self.sessions.remove(&client) {
+                self.devices[session.device].loses(client);
+            }
+        }
+        self.settle();
+        let is_limited = self.host.setup.limits.told.frames_per_second_max < 1000;
+        for device in self.devices.iter().filter(|_| !is_limited) {
+            let (user, id) = (device.user, device.id);
+            let stored = self.host.disk.inbox_state(user).1;
+            let stored = stored.iter().find(|(of, _)| *of == id).map(|(_, cursor)| *cursor);
+            let stored = stored.unwrap_or(InboxSeq::ZERO);
+            assert_eq!(stored, device.acknowledged, "durable: the cursor of {user}.{id}");
+        }
+        for core in 0..self.host.cores() {
+            let held = self.host.holdings(core);
+            assert_eq!((held.connections, held.blocks_out), (0, 0), "bounds: core {core} {held:?}");
+        }
+    }
+
+    /// A few ticks, in which everything that can happen does.
+    fn settle(&mut self) {
+        for _ in 0..5 {
+            self.host.begin_tick();
+            let taken = self.take_steps(TICK_STEPS_MAX);
+            assert!(taken < TICK_STEPS_MAX, "liveness: no rest within a tick");
+        }
+    }
+}
+
+impl Host {
+    /// The end of a user's inbox, as a restart would find it now.
+    fn head_if_recovered(&self, user: wire::UserId) -> InboxSeq {
+        crate::sim::disk::inbox_state(&self.disk.what_if(), user).0
+    }
+}

@@ -1,0 +1,35 @@
+//! What `cargo xtask sim` asks for, in the environment; see xtask/src/sim.rs.
+
+use std::time::Duration;
+
+use crate::explore::{Scope, explore, indices, replay};
+use crate::plan::Plan;
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number(name: &str) -> Option<u64> {
+    variable(name).map(|value| value.parse().unwrap_or_else(|_| panic!("{name}: a number")))
+}
+
+#[test]
+#[ignore = "for `cargo xtask sim`"]
+fn explores_what_the_environment_asks_for() {
+    let first = number("MOORING_SIM_SEED").unwrap_or(0);
+    if let Some(acts) = variable("MOORING_SIM_ACTS") {
+        let (fails, text) = replay(&Plan::new(first), &indices(&acts));
+        println!("{text}");
+        assert!(!fails, "the life fails");
+        return;
+    }
+    let within = number("MOORING_SIM_SECONDS").map_or(Duration::MAX, Duration::from_secs);
+    let count = number("MOORING_SIM_SEEDS").unwrap_or(u64::MAX);
+    let tally = explore(Scope { first, count, within, is_told: true });
+    for report in tally.reports.values() {
+        println!("{report}\n");
+    }
+    println!("{}", tally.summary());
+    assert_eq!(tally.failed, 0, "lives fail");
+    assert!(tally.stats.steps > 0, "nothing was done");
+}
