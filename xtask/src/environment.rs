@@ -68,6 +68,11 @@ impl Environment {
         self.root.join(&self.target_dir).join("release").join(name)
     }
 
+    /// The same of a build with the profile that is shipped.
+    pub(crate) fn shipped_binary(&self, name: &str) -> PathBuf {
+        self.root.join(&self.target_dir).join("shipped").join(name)
+    }
+
     /// Cargo with these arguments, in the checkout.
     pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = cargo(&self.root);

@@ -72,7 +72,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Test(arguments) => test::test(arguments)?,
         Task::CrashTest(arguments) => return crash_test::crash_test(arguments),
         Task::Ci => ci::ci()?,
-        Task::Bench(arguments) => bench::bench(arguments)?,
+        Task::Bench(arguments) => bench::bench(arguments.clone())?,
         Task::Codegen { check } => {
             prerequisites::ensure()?;
             codegen::codegen(*check)?;

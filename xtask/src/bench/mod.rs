@@ -19,7 +19,7 @@ use crate::{console, prerequisites};
 use server::Server;
 
 /// What `bench` is asked for.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Arguments {
     /// Rounds; the report gives medians over them.
     #[arg(long, default_value_t = 5)]
@@ -30,12 +30,9 @@ pub(crate) struct Arguments {
     /// Seconds before each measurement: by then log files are written over old ones.
     #[arg(long, default_value_t = 10)]
     warmup: u64,
-    /// Messages a second between 500 pairs, ascending.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "20000,40000,60000,80000,100000,120000,140000"
-    )]
+    /// Messages a second between 500 pairs, ascending. By default from 0.10 to 0.40 of what the bare
+    /// echo makes in the first round.
+    #[arg(long, value_delimiter = ',')]
     rates: Vec<u64>,
     /// Messages a second into 10 groups of 100, ascending.
     #[arg(long, value_delimiter = ',', default_value = "1000,2000,3000,4000")]
@@ -47,6 +44,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "docs/reports/core")]
     out: PathBuf,
 }
+
+/// Rates that are asked of the pairs, in percent of the bare echo's.
+const RATE_PERCENTS: [u64; 6] = [10, 20, 25, 30, 35, 40];
 
 /// One run of the load generator.
 pub(super) struct Sample {
@@ -73,30 +73,35 @@ pub(super) struct Measured {
     pub(super) machine: String,
 }
 
-pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
+pub(crate) fn bench(mut arguments: Arguments) -> Result<()> {
     prerequisites::ensure()?;
     let environment = Environment::prepare()?;
     console::step("Building the server, the load generator and the baselines");
-    let build = ["build", "--release", "-p", "mooring", "-p", "loadgen", "-p", "benches"];
+    let packages = ["-p", "mooring", "-p", "loadgen", "-p", "benches"];
+    let build = ["build", "--profile", "shipped"].into_iter().chain(packages);
     environment::run(&mut environment.cargo(build))?;
     let mut measured = Measured::default();
     for round in 1..=arguments.rounds {
         console::step(&format!("Round {round} of {}", arguments.rounds));
-        measure_round(&environment, arguments, &mut measured)?;
+        measure_round(&environment, &mut arguments, &mut measured)?;
     }
-    report::write(&arguments.out, arguments, &measured)
+    report::write(&arguments.out, &arguments, &measured)
 }
 
 fn measure_round(
     environment: &Environment,
-    arguments: &Arguments,
+    arguments: &mut Arguments,
     measured: &mut Measured,
 ) -> Result<()> {
     let echo = baseline(environment, "bare-echo")?;
     measured.driver = text(&echo, "/environment/driver");
     let (cpu, kernel) = (text(&echo, "/environment/cpu"), text(&echo, "/environment/kernel"));
     measured.machine = format!("{cpu}, {} processors, Linux {kernel}", echo["environment"]["cpus"]);
-    measured.echo.push(number(&echo, "/median"));
+    let echo = number(&echo, "/median");
+    measured.echo.push(echo);
+    if arguments.rates.is_empty() {
+        arguments.rates = RATE_PERCENTS.map(|percent| rate_of(echo, percent)).into();
+    }
     let pairs = ["--pairs", "500", "--size", "64"];
     for rate in &arguments.rates {
         measured.pairs.push(chat(environment, arguments, *rate, &pairs)?);
@@ -109,8 +114,14 @@ fn measure_round(
     Ok(())
 }
 
+/// So many percent of the bare echo's rate, in whole thousands.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a measured rate")]
+fn rate_of(echo: f64, percent: u64) -> u64 {
+    (echo as u64 * percent).div_ceil(100_000) * 1000
+}
+
 fn baseline(environment: &Environment, name: &str) -> Result<Value> {
-    let mut command = Command::new(environment.release_binary(name));
+    let mut command = Command::new(environment.shipped_binary(name));
     command.args(["--rounds", "3", "--seconds", "1", "--json"]);
     let value: Value = serde_json::from_str(&environment::output(&mut command)?)
         .with_context(|| format!("{name} printed something else than JSON"))?;
@@ -128,7 +139,7 @@ fn chat(
     let server = Server::start(environment, arguments.cores)?;
     let json = server.data().join("report.json");
     let before = server.processor_time()?;
-    let mut command = Command::new(environment.release_binary("loadgen"));
+    let mut command = Command::new(environment.shipped_binary("loadgen"));
     command.args(["run", "chat", "--url", &server.url(), "--data"]).arg(server.data());
     command.args(["--rate", &rate.to_string(), "--warmup", &format!("{}s", arguments.warmup)]);
     command.args(["--duration", &format!("{}s", arguments.seconds), "--json"]).arg(&json);

@@ -29,7 +29,7 @@ impl Server {
     pub(super) fn start(environment: &Environment, cores: u16) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("mooring-bench-").tempdir_in("/var/tmp")?;
         let log = File::create(data.path().join("server.log"))?;
-        let mut process = Command::new(environment.release_binary("mooring"))
+        let mut process = Command::new(environment.shipped_binary("mooring"))
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--cores", &cores.to_string(), "--data"])
             .arg(data.path().join("data"))
