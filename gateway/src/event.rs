@@ -83,7 +83,13 @@ pub enum Effect {
     /// flight on it.
     Pass(ConnId, CoreId),
     /// End the connection at once. Its name is free; what still completes is dropped.
-    Close(ConnId),
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// A send of it may be in flight. To find that, the kernel goes through all operations of
+        /// the ring; a receive it finds by its name.
+        sending: bool,
+    },
     /// Hand a batch to the writer. It has room: the shard counts.
     Submit(Batch),
     /// Ask the store; `Event::Answered` repeats the ticket.

@@ -169,7 +169,8 @@ impl Outgoing {
         if let Some(mut ended) = self.connections.close(conn) {
             ended.queue.clear(&mut self.blocks);
             self.wheel.remove(conn.slot);
-            effects.push(Effect::Close(conn));
+            // What is left in a cleared queue is in flight.
+            effects.push(Effect::Close { conn, sending: !ended.queue.is_empty() });
         }
     }
 

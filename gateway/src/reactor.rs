@@ -277,8 +277,12 @@ impl<P: Policy> Reactor<P> {
                 let peer = self.peers[usize::from(target.0)];
                 self.ring.pass(descriptor(conn), token(conn), peer);
             }
-            Effect::Close(conn) => {
-                self.ring.cancel_all(descriptor(conn), SPARE);
+            Effect::Close { conn, sending } => {
+                if sending {
+                    self.ring.cancel_all(descriptor(conn), SPARE);
+                } else {
+                    self.ring.cancel_receive(token(conn), SPARE);
+                }
                 self.ring.close(descriptor(conn), token(conn));
             }
             Effect::Submit(batch) => {

@@ -152,7 +152,7 @@ impl Kernel {
                 let slot = self.place(usize::from(target.0), socket);
                 self.tables[core].done.push_back(Done::Passed { conn, slot });
             }
-            Effect::Close(conn) => self.close(core, conn),
+            Effect::Close { conn, sending } => self.close(core, conn, sending),
             other => panic!("not the kernel's: {other:?}"),
         }
     }
@@ -171,11 +171,12 @@ impl Kernel {
         place
     }
 
-    fn close(&mut self, core: usize, conn: ConnId) {
+    fn close(&mut self, core: usize, conn: ConnId, told_of_a_send: bool) {
         let Place { socket, receive, sending, .. } = {
             self.of(core, conn);
             self.tables[core].places[conn.slot as usize].take().expect("just looked at")
         };
+        assert!(told_of_a_send || sending.is_none(), "{conn:?}: its send would not be cancelled");
         let done = &mut self.tables[core].done;
         if receive != Receive::Idle {
             done.push_back(Done::Stopped { conn });

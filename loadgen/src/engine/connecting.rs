@@ -191,7 +191,12 @@ impl<S: Script> Engine<S> {
         slot.return_block(&mut self.blocks);
         if let Some(descriptor) = slot.descriptor.take() {
             let token = Token::new(session, 0);
-            self.ring.cancel_all(descriptor, token);
+            // A receive is found by its name; for the rest the kernel goes through all operations.
+            if slot.is_sending {
+                self.ring.cancel_all(descriptor, token);
+            } else {
+                self.ring.cancel_receive(token, token);
+            }
             self.ring.close(descriptor, token);
             slot.operations += 2;
         }
