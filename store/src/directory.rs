@@ -3,14 +3,15 @@
 //! ```text
 //! FORMAT   identity (TOML): version, shards, epoch, ...; replaced whole, never changed in place
 //! LOCK     locked as long as a process has the directory; holds its number
+//! DURABLE  through which change the database's log was on the disk (see `mark`)
 //! db/      RocksDB
 //! keys/    others' (not looked at)
 //! ```
 //!
 //! Making one takes three steps, so that a crash between them is told from a loss afterwards:
-//! `FORMAT` with `ready = false`, then `db/`, then `FORMAT` with `ready = true`. An unready
-//! directory has acknowledged nothing and is simply made again; a ready one without `db/` has lost
-//! it, and must not start empty under the same epoch.
+//! `FORMAT` with `ready = false`, then `db/` and `DURABLE`, then `FORMAT` with `ready = true`. An
+//! unready directory has acknowledged nothing and is simply made again; a ready one without `db/`
+//! has lost it, and must not start empty under the same epoch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -22,13 +23,15 @@ use serde::{Deserialize, Serialize};
 use wire::Timestamp;
 
 use crate::error::DirectoryError;
+use crate::mark::{Durable, Mark};
 
-/// The only version of the layout so far.
-const VERSION: u32 = 1;
+/// The version of the layout: 2 has the mark and `DURABLE`.
+const VERSION: u32 = 2;
 
 const FORMAT: &str = "FORMAT";
 const FORMAT_NEW: &str = "FORMAT.new";
 const LOCK: &str = "LOCK";
+const DURABLE: &str = "DURABLE";
 const DB: &str = "db";
 
 /// Names that may lie in a directory that is not made yet.
@@ -53,6 +56,8 @@ struct Format {
     shards: u16,
     /// Hexadecimal: TOML's integers have 63 bits.
     epoch: String,
+    /// Hexadecimal.
+    mark: String,
     created_at: u64,
     ready: bool,
     end: String,
@@ -71,6 +76,7 @@ struct Version {
 pub(crate) struct Directory {
     path: PathBuf,
     identity: Identity,
+    mark: Mark,
     ready: bool,
     /// Locked until dropped.
     _lock: File,
@@ -87,11 +93,12 @@ impl Directory {
         }
         let lock = lock(path)?;
         if made {
-            let (identity, ready) = read_format(&path.join(FORMAT))?;
-            return Ok(Self { path: path.to_owned(), identity, ready, _lock: lock });
+            let (identity, mark, ready) = read_format(&path.join(FORMAT))?;
+            return Ok(Self { path: path.to_owned(), identity, mark, ready, _lock: lock });
         }
-        let identity = Identity { shards, epoch: random(path)?, created_at: now };
-        let directory = Self { path: path.to_owned(), identity, ready: false, _lock: lock };
+        let identity = Identity { shards, epoch: new_epoch(path)?, created_at: now };
+        let mark = Mark::new(random(path)?);
+        let directory = Self { path: path.to_owned(), identity, mark, ready: false, _lock: lock };
         directory.write_format()?;
         Ok(directory)
     }
@@ -106,13 +113,42 @@ impl Directory {
         Ok((db, self.ready))
     }
 
-    /// The database is made: from now on it must be there.
-    pub(crate) fn set_ready(&mut self) -> Result<(), DirectoryError> {
+    /// The database is made, or opened, with all changes through `change`: from now on they must
+    /// be there.
+    pub(crate) fn set_ready(&mut self, change: u64) -> Result<Durable, DirectoryError> {
+        let path = self.path.join(DURABLE);
+        let durable = Durable::make(&path, self.mark, change).map_err(access("write", &path))?;
         if !self.ready {
             self.ready = true;
             self.write_format()?;
         }
+        Ok(durable)
+    }
+
+    /// Through which change the database must be readable; `None` before it is made.
+    pub(crate) fn durable(&self) -> Result<Option<u64>, DirectoryError> {
+        if !self.ready {
+            return Ok(None);
+        }
+        let path = self.path.join(DURABLE);
+        match Durable::read(&path, &self.mark).map_err(access("read", &path))? {
+            Some(change) => Ok(Some(change)),
+            None => Err(DirectoryError::DurableUnreadable { path, data: self.path.clone() }),
+        }
+    }
+
+    /// Begins another inbox history, after changes of the present one were lost: places will be
+    /// given out again, so no device may go on by its cursor. Takes effect on the disk with the
+    /// next `set_ready`.
+    pub(crate) fn renew(&mut self) -> Result<(), DirectoryError> {
+        self.identity.epoch = new_epoch(&self.path)?;
+        self.mark = Mark::new(random(&self.path)?);
+        self.ready = false;
         Ok(())
+    }
+
+    pub(crate) const fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -129,6 +165,7 @@ impl Directory {
             version: VERSION,
             shards: self.identity.shards,
             epoch: format!("{:016x}", self.identity.epoch),
+            mark: self.mark.to_hex(),
             created_at: self.identity.created_at.0,
             ready: self.ready,
             end: END.to_owned(),
@@ -189,7 +226,7 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
     Ok(file)
 }
 
-fn read_format(path: &Path) -> Result<(Identity, bool), DirectoryError> {
+fn read_format(path: &Path) -> Result<(Identity, Mark, bool), DirectoryError> {
     let damaged = |what: String| DirectoryError::Damaged { path: path.to_owned(), what };
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -211,19 +248,25 @@ fn read_format(path: &Path) -> Result<(Identity, bool), DirectoryError> {
         toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
     let epoch = u64::from_str_radix(&format.epoch, 16);
     let epoch = epoch.map_err(|error| damaged(format!("epoch: {error}")))?;
-    if format.end != END || format.shards == 0 || epoch == 0 {
-        return Err(damaged("a value is out of its range".to_owned()));
-    }
+    let mark = Mark::from_hex(&format.mark).filter(|_| {
+        let Format { ref end, shards, .. } = format;
+        end == END && shards > 0 && epoch > 0
+    });
+    let mark = mark.ok_or_else(|| damaged("a value is out of its range".to_owned()))?;
     let created_at = Timestamp(format.created_at);
-    Ok((Identity { shards: format.shards, epoch, created_at }, format.ready))
+    Ok((Identity { shards: format.shards, epoch, created_at }, mark, format.ready))
 }
 
 /// A random number that is not 0: to a client, epoch 0 means "never connected".
-fn random(path: &Path) -> Result<u64, DirectoryError> {
-    let mut bytes = [0; 8];
+fn new_epoch(path: &Path) -> Result<u64, DirectoryError> {
+    Ok(u64::from_ne_bytes(random(path)?).max(1))
+}
+
+fn random<const N: usize>(path: &Path) -> Result<[u8; N], DirectoryError> {
+    let mut bytes = [0; N];
     getrandom(&mut bytes, GetRandomFlags::empty())
-        .map_err(|errno| access("draw an epoch for", path)(errno.into()))?;
-    Ok(u64::from_ne_bytes(bytes).max(1))
+        .map_err(|errno| access("draw random numbers for", path)(errno.into()))?;
+    Ok(bytes)
 }
 
 fn access<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> DirectoryError + 'a {

@@ -20,6 +20,9 @@ pub enum StoreError {
     /// The engine failed, or what it holds is damaged.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The database's log has lost something.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// An option is out of its range.
     #[error("store option {option}: {what}")]
     Option {
@@ -109,6 +112,56 @@ pub enum DirectoryError {
         /// The database's folder.
         path: PathBuf,
     },
+    /// The note of how far the log was on the disk is gone or not what was written.
+    #[error(
+        "{} is missing or damaged, so nobody can tell whether the log lost anything; restore the \
+         whole directory from a backup, or keep a copy and run `mooring check --data {} \
+         --accept-loss`",
+        path.display(), data.display()
+    )]
+    DurableUnreadable {
+        /// The note.
+        path: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+    },
+}
+
+/// What the walk over the database's log has found. The directory was left as it was.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// Changes that were on the disk, and may have been acknowledged, are gone.
+    #[error(
+        "{} has lost data: changes {} to {durable} were on the disk and cannot be read{}. Nothing \
+         was changed. Restore the directory from a backup, or keep a copy and run `mooring check \
+         --data {} --accept-loss` to go on without them",
+        data.display(), last + 1, ending(place.as_ref()), data.display()
+    )]
+    Lost {
+        /// The data directory.
+        data: PathBuf,
+        /// The last change that can be read.
+        last: u64,
+        /// The last change that was on the disk for certain.
+        durable: u64,
+        /// The log file in which reading ends, and at which byte.
+        place: Option<(PathBuf, u64)>,
+    },
+    /// A log file cannot be read at all.
+    #[error("cannot read the log of {}: {source}; if the disk is failing, copy what it still gives \
+             and restore the rest from a backup", data.display())]
+    Unreadable {
+        /// The data directory.
+        data: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn ending(place: Option<&(PathBuf, u64)>) -> String {
+    place.map_or_else(String::new, |(file, offset)| {
+        format!(" ({} is readable up to byte {offset})", file.display())
+    })
 }
 
 fn holder(pid: Option<u32>) -> String {
@@ -221,6 +274,8 @@ pub enum DataError {
     #[error(transparent)]
     Corrupt(#[from] CorruptRecord),
     /// Records contradict each other.
-    #[error("torn state: {0}; restore it from a backup, or run `mooring admin check`")]
+    #[error(
+        "torn state: {0}; restore it from a backup; `mooring check` tells whether there is more"
+    )]
     Torn(#[from] Torn),
 }

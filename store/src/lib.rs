@@ -25,6 +25,7 @@ mod error;
 mod fold;
 mod journal;
 mod keys;
+mod mark;
 mod memory;
 mod metrics;
 mod options;
@@ -39,6 +40,7 @@ mod rocks_options;
 mod service;
 mod space;
 mod store;
+mod walk;
 mod writer;
 
 pub use answer::answer;
@@ -47,7 +49,9 @@ pub use check::{CheckReport, check};
 pub use commit::{Committer, Fatal, Outcome, Through};
 pub use directory::Identity;
 pub use engine::{Direction, Engine, Load, Op, Ops, Table, Visit};
-pub use error::{CorruptRecord, DataError, DirectoryError, EngineError, StoreError, Torn};
+pub use error::{
+    CorruptRecord, DataError, DirectoryError, EngineError, LogError, StoreError, Torn,
+};
 pub use fold::observe;
 pub use keys::{
     ChunkKey, ConversationKey, CursorKey, JournalKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,

@@ -15,6 +15,7 @@ use rocksdb::{
 use crate::engine::{Direction, Engine, Load, Op, Ops, Table, Visit};
 use crate::error::EngineError;
 use crate::keys::{KeyBuf, KeyRange};
+use crate::mark::Durable;
 use crate::options::Options;
 use crate::rocks_options;
 
@@ -23,6 +24,8 @@ pub struct Rocks {
     db: DB,
     synced: WriteOptions,
     unsynced: WriteOptions,
+    /// `None` without a data directory around it, as in tests.
+    durable: Option<Durable>,
 }
 
 impl Rocks {
@@ -31,23 +34,43 @@ impl Rocks {
     /// # Errors
     /// RocksDB's own: damaged files, another version, no space.
     pub fn open(path: &Path, must_exist: bool, options: &Options) -> Result<Self, EngineError> {
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let tables = Table::ALL.map(|table| {
-            ColumnFamilyDescriptor::new(table.name(), rocks_options::table(table, options, &cache))
-        });
-        // RocksDB always has this one. With its own options its memtable of 64 MiB would count: so
-        // much space would have to be free before RocksDB resumes after a full disk.
-        let unused = ColumnFamilyDescriptor::new(
-            rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
-            rocks_options::table(Table::Meta, options, &cache),
-        );
         let database = rocks_options::database(must_exist, options);
-        let db = DB::open_cf_descriptors(&database, path, tables.into_iter().chain([unused]))
-            .map_err(engine_error)?;
+        let db =
+            DB::open_cf_descriptors(&database, path, families(options)).map_err(engine_error)?;
         let (mut synced, mut unsynced) = (WriteOptions::default(), WriteOptions::default());
         synced.set_sync(true);
         unsynced.set_sync(false);
-        Ok(Self { db, synced, unsynced })
+        Ok(Self { db, synced, unsynced, durable: None })
+    }
+
+    /// Through which change `open` would recover the database in `path`: recovers it in memory and
+    /// changes nothing. Takes as long as recovering.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub(crate) fn last_change_on_disk(path: &Path, options: &Options) -> Result<u64, EngineError> {
+        let database = rocks_options::database(true, options);
+        let families = families(options);
+        DB::open_cf_descriptors_read_only(&database, path, families, false)
+            .map(|db| db.latest_sequence_number())
+            .map_err(engine_error)
+    }
+
+    /// Marks every write from now on, and notes in `durable` what is on the disk.
+    pub(crate) fn set_durable(&mut self, durable: Durable) {
+        self.durable = Some(durable);
+    }
+
+    /// The last change. RocksDB counts them, over all tables and runs.
+    pub(crate) fn last_change(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// Everything that was written is on the disk. One thread writes, so nothing came after it.
+    fn note_durable(&self) {
+        if let Some(durable) = &self.durable {
+            durable.advance(self.last_change());
+        }
     }
 
     fn table(&self, table: Table) -> &ColumnFamily {
@@ -119,6 +142,10 @@ impl Engine for Rocks {
     fn write(&self, groups: &mut dyn Iterator<Item = &Ops>, sync: bool) -> Result<(), EngineError> {
         // RocksDB takes the batch by value, so its buffer cannot be kept; one allocation a group.
         let mut batch = WriteBatch::new();
+        // First of all: there the walk looks for it.
+        if let Some(durable) = &self.durable {
+            batch.put_log_data(durable.blob());
+        }
         for op in groups.flat_map(Ops::iter) {
             match op {
                 Op::Put { table, key, value } => batch.put_cf(self.table(table), key, value),
@@ -128,11 +155,17 @@ impl Engine for Rocks {
             }
         }
         let options = if sync { &self.synced } else { &self.unsynced };
-        self.db.write_opt(batch, options).map_err(engine_error)
+        self.db.write_opt(batch, options).map_err(engine_error)?;
+        if sync {
+            self.note_durable();
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), EngineError> {
-        self.db.flush_wal(true).map_err(engine_error)
+        self.db.flush_wal(true).map_err(engine_error)?;
+        self.note_durable();
+        Ok(())
     }
 
     fn load(&self) -> Load {
@@ -151,6 +184,19 @@ impl Engine for Rocks {
             write_stalled: database(IS_WRITE_STOPPED) + database(ACTUAL_DELAYED_WRITE_RATE) > 0,
         }
     }
+}
+
+/// The tables, as RocksDB wants to know them when it opens.
+fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let family = |name: &str, table| {
+        ColumnFamilyDescriptor::new(name, rocks_options::table(table, options, &cache))
+    };
+    // RocksDB always has this one. With its own options its memtable of 64 MiB would count: so
+    // much space would have to be free before RocksDB resumes after a full disk.
+    let unused = family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Table::Meta);
+    let tables = Table::ALL.into_iter().map(|table| family(table.name(), table));
+    tables.chain([unused]).collect()
 }
 
 fn has_one_prefix(table: Table, range: &KeyRange) -> bool {

@@ -7,11 +7,12 @@ use crate::check::{CheckReport, check};
 use crate::clock;
 use crate::directory::{Directory, Identity};
 use crate::engine::Engine;
-use crate::error::{DataError, StoreError};
+use crate::error::{DataError, LogError, StoreError};
 use crate::options::Options;
 use crate::recover::{RecoveryReport, recover};
 use crate::rocks::Rocks;
 use crate::service::{Hooks, Service};
+use crate::walk::{Place, Walk};
 
 /// A recovered store whose threads have not been started.
 #[derive(Debug)]
@@ -32,12 +33,80 @@ impl Store<Rocks> {
     /// the database is damaged or its records contradict each other.
     pub fn open(path: &Path, options: &Options) -> Result<(Self, RecoveryReport), StoreError> {
         options.check()?;
+        let directory = Directory::open(path, options.shards, clock::wall())?;
+        let durable = directory.durable()?;
+        let (db, must_exist) = directory.database()?;
+        if let Some(durable) = durable {
+            judge(&directory, &db, durable, options)?;
+        }
+        Self::open_in(directory, &db, must_exist, options)
+    }
+
+    /// As `open`, but what the log has lost is given up: what can be read goes on under a new
+    /// epoch, so every device loads anew. For when there is no backup.
+    ///
+    /// # Errors
+    /// As for `open`, but for `LogError`.
+    pub fn open_accepting_loss(
+        path: &Path,
+        options: &Options,
+    ) -> Result<(Self, RecoveryReport), StoreError> {
+        options.check()?;
         let mut directory = Directory::open(path, options.shards, clock::wall())?;
         let (db, must_exist) = directory.database()?;
-        let engine = Rocks::open(&db, must_exist, options).map_err(DataError::from)?;
-        directory.set_ready()?;
+        // Written when the database has been opened: a crash before it leaves the old identity, and
+        // with it the old refusal.
+        directory.renew()?;
+        Self::open_in(directory, &db, must_exist, options)
+    }
+
+    fn open_in(
+        mut directory: Directory,
+        db: &Path,
+        must_exist: bool,
+        options: &Options,
+    ) -> Result<(Self, RecoveryReport), StoreError> {
+        let mut engine = Rocks::open(db, must_exist, options).map_err(DataError::from)?;
+        engine.set_durable(directory.set_ready(engine.last_change())?);
         Self::recovered(engine, directory.identity(), Some(directory), options)
     }
+}
+
+/// Whether RocksDB will find everything that was on the disk: at least all through `durable`. It
+/// must be known before RocksDB opens, since opening drops what is behind a hole.
+fn judge(
+    directory: &Directory,
+    db: &Path,
+    durable: u64,
+    options: &Options,
+) -> Result<(), StoreError> {
+    let data = directory.path();
+    let unreadable = |source| LogError::Unreadable { data: data.to_owned(), source };
+    let walk = Walk::over(db, directory.mark()).map_err(unreadable)?;
+    let durable = durable.max(walk.durable);
+    let lost = |last, place: Option<Place>| LogError::Lost {
+        data: data.to_owned(),
+        last,
+        durable,
+        place: place.map(|Place { file, offset }| (file, offset)),
+    };
+    if let Some(foreign) = walk.foreign {
+        // RocksDB would take it for its own. All that was on the disk stands before it, or else it
+        // hides a loss.
+        if walk.last < durable {
+            return Err(lost(walk.last, Some(foreign)).into());
+        }
+        foreign.cut().map_err(unreadable)?;
+        tracing::warn!(?foreign, "cut off what was left of an older log");
+    }
+    if walk.has_gap || walk.last < durable {
+        // Some of it may be in tables rather than in the log.
+        let last = Rocks::last_change_on_disk(db, options).map_err(DataError::from)?;
+        if last < durable {
+            return Err(lost(last, walk.end).into());
+        }
+    }
+    Ok(())
 }
 
 impl<E: Engine> Store<E> {
