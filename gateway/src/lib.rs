@@ -21,6 +21,7 @@ pub mod config;
 pub mod connection;
 pub mod event;
 pub mod limits;
+mod listening;
 pub mod messages;
 pub mod metrics;
 pub mod outgoing;

@@ -18,9 +18,11 @@ use wire::CoreId;
 
 use crate::clock::{Clock, Now};
 use crate::event::{Effect, Effects, Event};
+use crate::listening::{Ask, Listening, News};
 use crate::metrics::Metrics;
 use crate::policy::{Policy, Starved};
 use crate::shard::Shard;
+use crate::wheel::Tick;
 
 /// Completions taken before the turn ends, so that what they asked for is not held up by those
 /// that keep coming.
@@ -65,6 +67,8 @@ pub struct Reactor<P = Shard> {
     now: Now,
     /// Until when what is to be sent may gather, on the clock.
     flush_by: Duration,
+    /// How connections are received from until further notice.
+    listening: Listening,
     /// Receives that found no buffer: re-armed when there are some.
     starved: Vec<Token>,
     /// Listeners whose accepting has ended for want of room.
@@ -72,6 +76,8 @@ pub struct Reactor<P = Shard> {
     /// Questions that found the store's queue full.
     unasked: std::collections::VecDeque<(u64, store::Read)>,
     is_quiet: bool,
+    /// The tick of the last [`Self::calm`].
+    calmed_at: Tick,
 }
 
 /// What a reactor is made of.
@@ -126,10 +132,12 @@ impl<P: Policy> Reactor<P> {
             wakers,
             ending: parts.ending,
             effects: Effects::new(),
+            listening: Listening::default(),
             starved: Vec::new(),
             idle_listeners: Vec::new(),
             unasked: std::collections::VecDeque::new(),
             is_quiet: false,
+            calmed_at: Tick(0),
         }
     }
 
@@ -158,6 +166,7 @@ impl<P: Policy> Reactor<P> {
             self.tell(Event::TurnEnds);
             self.wake_others();
             self.rearm();
+            self.calm();
             self.publish();
             if self.is_over() {
                 return Ok(());
@@ -188,6 +197,8 @@ impl<P: Policy> Reactor<P> {
     fn complete(&mut self, completion: Completion) {
         match completion {
             Completion::Received { token, buffer, armed, .. } => {
+                let (armed, ask) = self.listening.received(conn(token), armed, self.now.tick);
+                self.listen(conn(token), ask);
                 let bytes = self.ring.buffer(&buffer);
                 let event = Event::Received { conn: conn(token), bytes, armed };
                 self.shard.handle(event, self.now, &mut self.effects);
@@ -211,10 +222,18 @@ impl<P: Policy> Reactor<P> {
                 }
             }
             Completion::BuffersExhausted { token } => self.starved.push(token),
-            Completion::ReceiveFailed { token, errno: rustix::io::Errno::CANCELED } => {
-                self.tell(Event::ReceiveStopped { conn: conn(token) });
+            Completion::Ready { token, .. } => {
+                let news = self.listening.ready(conn(token), self.now.tick);
+                self.heed(conn(token), news);
             }
-            Completion::EndOfStream { token } | Completion::ReceiveFailed { token, .. } => {
+            Completion::ReceiveFailed { token, errno: rustix::io::Errno::CANCELED }
+            | Completion::PollFailed { token, errno: rustix::io::Errno::CANCELED } => {
+                let news = self.listening.cancelled(conn(token));
+                self.heed(conn(token), news);
+            }
+            Completion::EndOfStream { token }
+            | Completion::ReceiveFailed { token, .. }
+            | Completion::PollFailed { token, .. } => {
                 self.tell(Event::Disconnected { conn: conn(token) });
             }
             Completion::Passed { token, result } => {
@@ -229,8 +248,6 @@ impl<P: Policy> Reactor<P> {
             Completion::Woken
             | Completion::Cancelled { .. }
             | Completion::ShutDown { .. }
-            | Completion::Ready { .. }
-            | Completion::PollFailed { .. }
             | Completion::Connected { .. }
             | Completion::ConnectFailed { .. } => {}
         }
@@ -267,21 +284,26 @@ impl<P: Policy> Reactor<P> {
                 assert!(sent.is_ok(), "a flight for each connection");
             }
             Effect::ReceiveMany(conn) => {
-                self.ring.receive(descriptor(conn), token(conn), Shots::Many, Start::PollFirst);
+                let ask = self.listening.begin(conn);
+                self.listen(conn, Some(ask));
             }
             Effect::ReceiveOnce(conn) => {
                 self.ring.receive(descriptor(conn), token(conn), Shots::One, Start::PollFirst);
             }
-            Effect::StopReceiving(conn) => self.ring.cancel_receive(token(conn), SPARE),
+            Effect::StopReceiving(conn) => {
+                let ask = self.listening.stop(conn);
+                self.listen(conn, Some(ask));
+            }
             Effect::Pass(conn, target) => {
                 let peer = self.peers[usize::from(target.0)];
                 self.ring.pass(descriptor(conn), token(conn), peer);
             }
             Effect::Close { conn, sending } => {
+                let ask = self.listening.end(conn);
                 if sending {
                     self.ring.cancel_all(descriptor(conn), SPARE);
                 } else {
-                    self.ring.cancel_receive(token(conn), SPARE);
+                    self.listen(conn, Some(ask));
                 }
                 self.ring.close(descriptor(conn), token(conn));
             }
@@ -308,6 +330,39 @@ impl<P: Policy> Reactor<P> {
         }
     }
 
+    fn listen(&mut self, conn: ConnId, ask: Option<Ask>) {
+        let Some(ask) = ask else { return };
+        let (descriptor, token) = (descriptor(conn), token(conn));
+        match ask {
+            Ask::Poll => self.ring.poll(descriptor, token, Shots::One),
+            Ask::ReceiveOnce => {
+                self.ring.receive(descriptor, token, Shots::One, Start::TryFirst);
+            }
+            Ask::ReceiveMany => {
+                self.ring.receive(descriptor, token, Shots::Many, Start::TryFirst);
+            }
+            Ask::CancelPoll => self.ring.cancel_poll(token, SPARE),
+            Ask::CancelReceive => self.ring.cancel_receive(token, SPARE),
+        }
+    }
+
+    fn heed(&mut self, conn: ConnId, news: News) {
+        match news {
+            News::Goes(ask) => self.listen(conn, ask),
+            News::Stopped => self.tell(Event::ReceiveStopped { conn }),
+        }
+    }
+
+    /// Once a tick: who has become quiet is polled.
+    fn calm(&mut self) {
+        if self.calmed_at == self.now.tick {
+            return;
+        }
+        self.calmed_at = self.now.tick;
+        let ring = &mut self.ring;
+        self.listening.sweep(self.now.tick, |conn| ring.cancel_receive(token(conn), SPARE));
+    }
+
     fn wake_others(&mut self) {
         for core in self.shard.mesh().drain_wakes() {
             self.wakers[usize::from(core.0)].wake();
@@ -320,16 +375,19 @@ impl<P: Policy> Reactor<P> {
         let mut starved = std::mem::take(&mut self.starved);
         for token in starved.drain(..count) {
             let id = conn(token);
-            let shots = match self.shard.starved(id) {
-                Starved::Gone => continue,
+            match self.shard.starved(id) {
+                Starved::Gone => {}
                 Starved::Stopped => {
                     self.tell(Event::ReceiveStopped { conn: id });
-                    continue;
                 }
-                Starved::Once => Shots::One,
-                Starved::Many => Shots::Many,
-            };
-            self.ring.receive(descriptor(id), token, shots, Start::PollFirst);
+                Starved::Once => {
+                    self.ring.receive(descriptor(id), token, Shots::One, Start::PollFirst);
+                }
+                Starved::Many => {
+                    let ask = self.listening.begin(id);
+                    self.listen(id, Some(ask));
+                }
+            }
         }
         self.starved = starved;
     }

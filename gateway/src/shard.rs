@@ -13,9 +13,9 @@
 //! - `holdings`: what all of them hold, for those who look on.
 
 mod channels;
-mod holdings;
 mod frames;
 mod greeting;
+mod holdings;
 mod inboxes;
 mod reads;
 mod upkeep;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use rand::RngExt;
-use uring::{Descriptor, Shots, Start, Token};
+use uring::{Descriptor, Start, Token};
 
 use super::slot::Life;
 use super::{Engine, Stage};
@@ -135,9 +135,9 @@ impl<S: Script> Engine<S> {
         slot.take_block(&mut self.blocks);
         slot.client.handle_connected(&mut self.kit, target, &mut slot.out);
         slot.mark(session, &mut self.dirty);
-        slot.operations += 1;
-        self.ring.receive(descriptor, Token::new(session, 0), Shots::Many, Start::PollFirst);
-        self.timers.arm(session, slot.deadline);
+        let deadline = slot.deadline;
+        self.listen(session, Start::PollFirst);
+        self.timers.arm(session, deadline);
     }
 
     /// The session was welcomed.
@@ -194,6 +194,8 @@ impl<S: Script> Engine<S> {
             // A receive is found by its name; for the rest the kernel goes through all operations.
             if slot.is_sending {
                 self.ring.cancel_all(descriptor, token);
+            } else if slot.is_polled {
+                self.ring.cancel_poll(token, token);
             } else {
                 self.ring.cancel_receive(token, token);
             }

@@ -34,6 +34,8 @@ pub(super) struct Slot {
     /// What is to be sent next; without memory while there is nothing.
     pub(super) out: BytesMut,
     pub(super) is_sending: bool,
+    /// It is waited for by a poll, not by a receive.
+    pub(super) is_polled: bool,
     pub(super) is_dirty: bool,
     /// Operations of the ring that have not ended.
     pub(super) operations: u32,
@@ -52,6 +54,7 @@ impl Slot {
             descriptor: None,
             out: BytesMut::new(),
             is_sending: false,
+            is_polled: false,
             is_dirty: false,
             operations: 0,
             attempt: 0,

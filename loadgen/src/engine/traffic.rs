@@ -51,7 +51,7 @@ impl<S: Script> Engine<S> {
                 self.handle_received(token.slot(), buffer, now);
                 if !armed {
                     let start = if more_waiting { Start::TryFirst } else { Start::PollFirst };
-                    self.receive_again(token.slot(), start);
+                    self.listen(token.slot(), start);
                 }
             }
             Completion::Sent { token, bytes, result } => {
@@ -79,8 +79,17 @@ impl<S: Script> Engine<S> {
             Completion::EndOfStream { token } => {
                 self.handle_ending(token.slot(), now, &Ending::EndOfStream);
             }
-            Completion::ReceiveFailed { token, errno } => {
+            Completion::ReceiveFailed { token, errno }
+            | Completion::PollFailed { token, errno } => {
                 self.handle_ending(token.slot(), now, &Ending::Broken(errno));
+            }
+            Completion::Ready { token, .. } => {
+                let slot = &mut self.slots[token.slot() as usize];
+                slot.is_polled = false;
+                if let Some(descriptor) = slot.descriptor {
+                    slot.operations += 1;
+                    self.ring.receive(descriptor, token, Shots::One, Start::TryFirst);
+                }
             }
             Completion::BuffersExhausted { token } => self.starved.push(token.slot()),
             // Nothing but the end of an operation, or never asked for.
@@ -89,8 +98,6 @@ impl<S: Script> Engine<S> {
             | Completion::Woken
             | Completion::Accepted { .. }
             | Completion::AcceptFailed { .. }
-            | Completion::Ready { .. }
-            | Completion::PollFailed { .. }
             | Completion::Passed { .. }
             | Completion::ShutDown { .. } => {}
         }
@@ -138,11 +145,18 @@ impl<S: Script> Engine<S> {
         }
     }
 
-    fn receive_again(&mut self, session: u32, start: Start) {
+    /// Receives what the server will say. For a session of which little is expected an armed
+    /// receive would be most of what it costs: it is polled, and received from when it is time.
+    pub(super) fn listen(&mut self, session: u32, start: Start) {
         let slot = &mut self.slots[session as usize];
-        if let Some(descriptor) = slot.descriptor {
-            slot.operations += 1;
-            self.ring.receive(descriptor, Token::new(session, 0), Shots::Many, start);
+        let Some(descriptor) = slot.descriptor else { return };
+        let token = Token::new(session, 0);
+        slot.operations += 1;
+        slot.is_polled = !S::RECEIVES_MUCH;
+        if slot.is_polled {
+            self.ring.poll(descriptor, token, Shots::One);
+        } else {
+            self.ring.receive(descriptor, token, Shots::Many, start);
         }
     }
 
@@ -151,7 +165,7 @@ impl<S: Script> Engine<S> {
         let count = self.starved.len().min(self.ring.buffers_free().into());
         let fed: Vec<u32> = self.starved.drain(..count).collect();
         for session in fed {
-            self.receive_again(session, Start::PollFirst);
+            self.listen(session, Start::PollFirst);
         }
     }
 }
