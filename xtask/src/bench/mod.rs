@@ -30,8 +30,8 @@ pub(crate) struct Arguments {
     /// Seconds before each measurement: by then log files are written over old ones.
     #[arg(long, default_value_t = 10)]
     warmup: u64,
-    /// Messages a second between 500 pairs, ascending. By default from 0.10 to 0.40 of what the bare
-    /// echo makes in the first round.
+    /// Messages a second between 500 pairs, ascending. By default from 0.10 to 0.40 of what the
+    /// bare echo makes in the first round.
     #[arg(long, value_delimiter = ',')]
     rates: Vec<u64>,
     /// Messages a second into 10 groups of 100, ascending.
