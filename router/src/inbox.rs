@@ -361,16 +361,27 @@ impl Inboxes {
         inbox.recent.iter().filter(visible).take(limit).copied().collect()
     }
 
-    /// The user's conversations that have changed since they were stored.
+    /// What the durable entries that only the journal holds say of the user's conversations, for a
+    /// reader that joins it with what is stored. The state in memory is ahead of that: a crash
+    /// could take back what it says.
     #[must_use]
     pub fn changed_conversations(&self, user: UserId) -> Vec<(ChannelId, Conversation)> {
         let Some(inbox) = self.users.get(&user) else { return Vec::new() };
-        let mut changed: Vec<_> = inbox.recent.iter().map(|e| e.item.channel()).collect();
-        changed.sort_unstable();
-        changed.dedup();
-        let state =
-            |channel| Some((channel, self.conversations.get(&(user, channel))?.conversation));
-        changed.into_iter().filter_map(state).collect()
+        let mut changed: Map<ChannelId, Conversation> = Map::default();
+        let durable = inbox.recent.iter().filter(|entry| entry.inbox_seq <= inbox.committed);
+        for entry in durable {
+            let conversation = changed.entry(entry.item.channel()).or_default();
+            match entry.item {
+                InboxItem::Logged { seq, .. } => {
+                    (conversation.last_seq, conversation.inbox_seq) = (seq, entry.inbox_seq);
+                }
+                InboxItem::ReadMarker { user: reader, seq, .. } if reader == user => {
+                    conversation.read_seq = seq;
+                }
+                InboxItem::ReadMarker { .. } => {}
+            }
+        }
+        changed.into_iter().collect()
     }
 
     /// A device has kept everything up to `inbox_seq`; one that claims more than there is, or

@@ -479,7 +479,8 @@ fn conversations<E: Engine>(
     limit: u32,
     overlay: &[(ChannelId, Conversation)],
 ) -> Result<ReadAnswer, DataError> {
-    let newer: HashMap<ChannelId, Conversation, RandomState> = overlay.iter().copied().collect();
+    let mut newer: HashMap<ChannelId, Conversation, RandomState> =
+        overlay.iter().copied().collect();
     let before = if before == InboxSeq::ZERO { InboxSeq::new(u64::MAX) } else { before };
     // The most recent so far, the oldest of them on top; one more than asked, to know of `more`.
     let mut newest: BinaryHeap<Reverse<(InboxSeq, ChannelId)>> = BinaryHeap::new();
@@ -498,9 +499,8 @@ fn conversations<E: Engine>(
     let range = KeyRange::conversations(user);
     scan(engine, Table::Inbox, range, Direction::Forward, |key, record| {
         let ConversationKey { channel, .. } = ConversationKey::parse(key)?;
-        if !newer.contains_key(&channel) {
-            offer(channel, record::conversation(key, record)?);
-        }
+        let stored = record::conversation(key, record)?;
+        offer(channel, newer.remove(&channel).map_or(stored, |newer| joined(stored, newer)));
         scanned += 1;
         Ok(if scanned < CONVERSATIONS_SCAN_MAX {
             ControlFlow::Continue(())
@@ -508,14 +508,26 @@ fn conversations<E: Engine>(
             ControlFlow::Break(())
         })
     })?;
-    for (channel, conversation) in &newer {
-        offer(*channel, *conversation);
+    for (channel, newer) in newer {
+        // Only of one beyond those looked at can anything be stored.
+        let is_whole = scanned < CONVERSATIONS_SCAN_MAX;
+        let stored = if is_whole { None } else { Some(conversation(engine, user, channel)?) };
+        offer(channel, stored.map_or(newer, |stored| joined(stored, newer)));
     }
     let mut conversations: Vec<_> = found.into_iter().collect();
     conversations.sort_unstable_by_key(|(_, conversation)| Reverse(conversation.inbox_seq));
     let more = conversations.len() > limit as usize;
     conversations.truncate(limit as usize);
     Ok(ReadAnswer::Conversations { user, conversations, more })
+}
+
+/// A conversation of which some entries are folded (maybe the same ones as elsewhere).
+fn joined(stored: Conversation, newer: Conversation) -> Conversation {
+    Conversation {
+        last_seq: stored.last_seq.max(newer.last_seq),
+        read_seq: stored.read_seq.max(newer.read_seq),
+        inbox_seq: stored.inbox_seq.max(newer.inbox_seq),
+    }
 }
 
 /// The chunk at `key`, and whose it is.

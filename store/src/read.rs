@@ -77,7 +77,8 @@ pub enum Read {
         before: InboxSeq,
         /// At most so many.
         limit: u32,
-        /// Those that are not folded yet; they replace what is stored of them.
+        /// What durable entries that are not folded yet say of some of them; it is joined with
+        /// what is stored.
         overlay: Vec<(ChannelId, Conversation)>,
     },
 }

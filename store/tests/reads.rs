@@ -367,7 +367,7 @@ fn an_inbox_is_read_back_with_cursors_and_conversations() {
 }
 
 #[test]
-fn conversations_come_most_recent_first_and_memory_wins() {
+fn conversations_come_most_recent_first_joined_with_what_memory_has() {
     on_both(|ask, write| {
         let at = |inbox_seq| Conversation {
             last_seq: Seq::new(1),
@@ -387,6 +387,7 @@ fn conversations_come_most_recent_first_and_memory_wins() {
             ("exactly all", 0, 4, vec![], vec![4, 1, 3, 2], false),
             ("one moved up, one new", 0, 3, vec![(2, 50), (6, 45)], vec![2, 6, 4], true),
             ("one moved out of the page", 30, 9, vec![(3, 60)], vec![2], false),
+            ("one folded meanwhile", 0, 1, vec![(4, 15)], vec![4], true),
         ];
         for (name, before, limit, overlay, expected, expect_more) in rows {
             let overlay = overlay.into_iter().map(|(c, inbox_seq)| (group(c), at(inbox_seq)));

@@ -37,6 +37,33 @@ fn a_read_marker_reaches_the_users_own_devices_and_the_others() {
 }
 
 #[test]
+fn a_list_says_nothing_that_a_crash_could_take_back() {
+    play(
+        &Setup::cores(2),
+        r#"
+        u1 > hello
+        u1 < welcome @0 Fresh
+        u2 > hello
+        u2 < welcome @0 Fresh
+        u2 > post u1 n1 "hi"
+        u2 < posted n1 #1
+        u1 < @1 u1:u2#1 u2 "hi"
+        tick 1
+        u2 < @1 u1:u2#1 u2 own
+        hold
+        u1 > read u2 #1
+        u1 > list                     // The mark has its place and is not durable.
+        u1 < list: [u1:u2 #1 read #0]
+        release
+        u1 < @2 u1:u2 u1 read #1
+        u2 < @2 u1:u2 u1 read #1
+        u1 > list
+        u1 < list: [u1:u2 #1 read #1]
+        "#,
+    );
+}
+
+#[test]
 fn a_read_marker_says_no_more_than_there_is() {
     play(
         &Setup::cores(2),
