@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use router::commit_window::{CommitWindow, Committed};
 use store::{Batch, Outcome, Term, Through};
+use variants::Variant;
 use wire::server::Durability;
 use wire::{BatchNumber, CoreId, InboxSeq, UserId};
 
@@ -162,7 +163,11 @@ impl Committing {
             Outcome::Durable => Durability::Durable,
             Outcome::Accepted => Durability::Accepted,
             Outcome::Full => {
-                self.refused.push_back(through.batch);
+                if variants::is(Variant::RefusedOutOfOrder) {
+                    self.refused.push_front(through.batch);
+                } else {
+                    self.refused.push_back(through.batch);
+                }
                 return None;
             }
         };

@@ -33,6 +33,9 @@ pub mod server;
 pub mod shard;
 pub mod wheel;
 
+/// Whether this build can break itself on purpose: never what is shipped.
+pub const BREAKS_ITSELF: bool = variants::ON;
+
 /// The ids that a command line names.
 pub mod ids {
     pub use wire::{DeviceId, UserId};

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use router::sessions::ConnId;
+use variants::Variant;
 use wire::server::Rejected;
 use wire::{
     ChannelId, CloseCode, Deliver, Encoder, Event, InboxSeq, Nonce, RejectCode, ServerBody,
@@ -167,7 +168,9 @@ impl Outgoing {
     /// Ends a connection at once.
     pub fn end(&mut self, conn: ConnId, effects: &mut Effects) {
         if let Some(mut ended) = self.connections.close(conn) {
-            ended.queue.clear(&mut self.blocks);
+            if !variants::is(Variant::BlockLost) {
+                ended.queue.clear(&mut self.blocks);
+            }
             self.wheel.remove(conn.slot);
             // What is left in a cleared queue is in flight.
             effects.push(Effect::Close { conn, sending: !ended.queue.is_empty() });
@@ -200,6 +203,9 @@ impl Outgoing {
 
     /// At a tick: what waited for company waits no longer.
     pub fn flush_lazy(&mut self) {
+        if variants::is(Variant::OwnCopyForgotten) {
+            return;
+        }
         for conn in self.lazy.drain(..) {
             let Some(connection) = self.connections.get(conn) else { continue };
             connection.lazy = false;

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use variants::Variant;
 use wire::InboxSeq;
 use ws::{FrameHead, Opcode, encoder};
 
@@ -209,7 +210,8 @@ impl SendQueue {
     }
 
     fn check_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), QueueFull> {
-        self.overflowed |= self.bytes.saturating_add(bytes) > bytes_max;
+        let is_full = self.bytes.saturating_add(bytes) > bytes_max;
+        self.overflowed |= is_full && !variants::is(Variant::QueueUnbounded);
         if self.overflowed { Err(QueueFull) } else { Ok(()) }
     }
 

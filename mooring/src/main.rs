@@ -45,6 +45,8 @@ mod exit {
     pub(crate) const CONFIG: u8 = 78;
 }
 
+const _: () = assert!(!gateway::BREAKS_ITSELF, "a server with broken variants is not built");
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 
+use variants::Variant;
 use wire::BatchNumber;
 
 /// What one core may have sequenced but not yet on disk. At the bound the core stops draining
@@ -94,6 +95,9 @@ impl<T> CommitWindow<T> {
     /// The next value of the batch that was released, in the order of the pushes.
     pub fn next_released(&mut self) -> Option<Committed<T>> {
         self.releasing = self.releasing.checked_sub(1)?;
+        if variants::is(Variant::ReleasedBackwards) {
+            self.waiting.swap(0, self.releasing);
+        }
         Some(Committed(self.waiting.pop_front().expect("counted when it was sealed")))
     }
 

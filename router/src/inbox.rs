@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use variants::Variant;
 use wire::{
     BatchNumber, ChannelId, Conversation, DeviceId, InboxEntry, InboxItem, InboxSeq, LogEntry, Seq,
     UserId,
@@ -348,7 +349,8 @@ impl Inboxes {
     #[must_use]
     pub fn committed(&self, user: UserId) -> Option<InboxSeq> {
         let inbox = self.users.get(&user)?;
-        inbox.known.then_some(inbox.committed)
+        let early = variants::is(Variant::HeadTooEarly);
+        inbox.known.then_some(if early { inbox.head } else { inbox.committed })
     }
 
     /// The durable entries after `after` that only the journal holds, for a reader that merges
@@ -391,7 +393,8 @@ impl Inboxes {
         if !inbox.known || inbox_seq > inbox.committed {
             return;
         }
-        match inbox.cursors.iter_mut().find(|cursor| cursor.device == device) {
+        let any = variants::is(Variant::CursorOfAnother);
+        match inbox.cursors.iter_mut().find(|cursor| cursor.device == device || any) {
             Some(cursor) => cursor.acked = cursor.acked.max(inbox_seq),
             None => {
                 let stored = InboxSeq::ZERO;
@@ -404,7 +407,7 @@ impl Inboxes {
     pub fn take_moved_cursor(&mut self, user: UserId, device: DeviceId) -> Option<InboxSeq> {
         let inbox = self.users.get_mut(&user)?;
         let cursor = inbox.cursors.iter_mut().find(|cursor| cursor.device == device)?;
-        let moved = cursor.acked > cursor.stored;
+        let moved = cursor.acked > cursor.stored && !variants::is(Variant::CursorForgotten);
         cursor.stored = cursor.acked;
         moved.then_some(cursor.acked)
     }
@@ -422,7 +425,8 @@ impl Inboxes {
     /// All entries of batches below this one are folded (`next` is the open batch).
     #[must_use]
     pub fn folded_below(&self, next: BatchNumber) -> BatchNumber {
-        self.unfolded_since.front().map_or(next, |(since, _)| *since)
+        let below = self.unfolded_since.front().map_or(next, |(since, _)| *since);
+        if variants::is(Variant::FoldedTooFar) { below.next().min(next) } else { below }
     }
 
     /// Folds the user whose entries are oldest. The caller writes what it gets into the open
@@ -482,7 +486,9 @@ impl Inboxes {
         for _ in 0..8 {
             let Some(key) = self.clock.pop_front() else { return };
             let known = self.conversations.get_mut(&key).expect("the clock lists those in memory");
-            if !known.recent && !known.dirty && known.written_in <= self.released {
+            let is_stored =
+                known.written_in <= self.released || variants::is(Variant::ConversationForgotten);
+            if !known.recent && !known.dirty && is_stored {
                 self.conversations.remove(&key);
                 if self.conversations.len() < self.limits.conversations_max {
                     return;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use variants::Variant;
 use wire::{ChannelId, ChannelKind, Content, Member, MembershipOp, RejectCode, Role, Seq, UserId};
 
 use crate::Map;
@@ -198,7 +199,9 @@ impl Membership {
             }
             members.insert(record.user, *record);
         }
-        *recipients = active(members, map);
+        if !variants::is(Variant::RecipientsStale) {
+            *recipients = active(members, map);
+        }
         (change.content, change.records.into())
     }
 }

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
+use variants::Variant;
 use wire::CoreId;
 
 /// Places in each `offers` lane: a turn's worth of posts from every peer; beyond it readers wait.
@@ -58,7 +59,8 @@ impl Bell {
     #[must_use]
     pub fn ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+        let sleeps = self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed);
+        sleeps && !variants::is(Variant::WakeLost)
     }
 }
 
@@ -155,7 +157,10 @@ impl<O, D> MeshPort<O, D> {
             self.own_offers.push_back(offer);
             return Ok(());
         }
-        self.inlet(target).offers.push(offer)?;
+        let pushed = self.inlet(target).offers.push(offer);
+        if !variants::is(Variant::OfferDropped) {
+            pushed?;
+        }
         self.note_push(target);
         Ok(())
     }
@@ -170,7 +175,8 @@ impl<O, D> MeshPort<O, D> {
             return;
         }
         let index = usize::from(target.0);
-        let refused = if self.backlogs[index].is_empty() {
+        let overtakes = variants::is(Variant::BacklogOvertaken);
+        let refused = if self.backlogs[index].is_empty() || overtakes {
             self.inlet(target).deliveries.push(delivery).err()
         } else {
             Some(delivery) // Behind what is owed already: the lane keeps its order.

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use variants::Variant;
 use wire::{DeviceId, Nonce, Seq, Timestamp, UserId};
 
 use crate::Map;
@@ -62,7 +63,9 @@ impl NonceWindow {
     /// Remembers a send; sends are remembered in the order of their `Seq`. Forgets, at the bound,
     /// what is durable: at or below `committed`.
     pub fn remember(&mut self, key: SendKey, receipt: Receipt, committed: Seq) {
-        let is_durable = |receipt: &Receipt| receipt.seq <= committed;
+        let is_durable = |receipt: &Receipt| {
+            receipt.seq <= committed || variants::is(Variant::UndurableForgotten)
+        };
         while self.order.len() >= self.sends_max
             && let Some(oldest) = self.order.front()
             && self.receipts.get(oldest).is_some_and(is_durable)

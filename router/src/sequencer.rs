@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use variants::Variant;
 use wire::{
     ChannelId, ChannelKind, Content, CoreId, LogEntry, Member, MembershipOp, RejectCode, Role, Seq,
     Timestamp, UserId,
@@ -261,10 +262,14 @@ impl Sequencer {
         let channel = self.channels.get_mut(&id).expect("a channel is kept while it is loaded");
         assert_eq!(channel.phase, Phase::Loading, "a channel is loaded once");
         channel.last = loaded.last;
-        channel.committed = loaded.last;
+        if variants::is(Variant::SeqReused) {
+            channel.last = Seq::new(loaded.last.get().saturating_sub(1));
+        }
+        channel.committed = channel.last;
         channel.last_created_at = loaded.last_created_at;
         channel.membership = Membership::new(id, &loaded.members, map);
-        for (key, receipt) in loaded.recent {
+        let recent = loaded.recent.into_iter().filter(|_| !variants::is(Variant::NoncesLost));
+        for (key, receipt) in recent {
             channel.nonces.remember(key, receipt, loaded.last);
         }
         channel.phase = Phase::Ready;
@@ -378,7 +383,8 @@ impl Channel {
             return repeat(offer, receipt);
         }
         let oldest_known = self.last.get() - self.nonces.len() as u64;
-        if offer.retry && oldest_known > 0 {
+        let searches = offer.retry && !variants::is(Variant::RetryNotSearched);
+        if searches && oldest_known > 0 {
             let search = self.search.as_ref();
             let known = search.and_then(|search| Some((search, *search.sends.get(&offer.key)?)));
             match known {
@@ -417,7 +423,8 @@ impl Channel {
         if others.len() > READ_MARKER_MEMBERS_MAX {
             others = Recipients::Listed(Arc::default());
         }
-        Verdict::Read(offer, seq.min(self.committed), others)
+        let beyond = variants::is(Variant::MarkerBeyond);
+        Verdict::Read(offer, if beyond { seq } else { seq.min(self.committed) }, others)
     }
 
     fn admit(&mut self, offer: Offer, now: Timestamp, map: ShardMap, max: usize) -> Verdict {
@@ -442,8 +449,12 @@ impl Channel {
         let actor = offer.key.sender;
         match &offer.ask {
             Ask::Post { .. } => {
-                self.membership.require_member(actor)?;
-                Ok(None)
+                let is_member = self.membership.require_member(actor);
+                if variants::is(Variant::MembershipUnchecked) {
+                    Ok(None)
+                } else {
+                    is_member.map(|()| None)
+                }
             }
             Ask::Create { kind, title, members } if self.last == Seq::ZERO => {
                 Membership::create(actor, *kind, Arc::clone(title), members, max, map).map(Some)

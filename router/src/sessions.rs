@@ -1,6 +1,7 @@
 //! Which connections are live for a user: several devices, one session each.
 
 use slab::Slab;
+use variants::Variant;
 use wire::{DeviceId, UserId};
 
 use crate::Map;
@@ -57,7 +58,7 @@ impl Sessions {
         let mut at = self.first.get(&user).copied().unwrap_or(NO_NODE);
         let head = at;
         while let Some(node) = self.nodes.get_mut(at as usize) {
-            if node.device == device {
+            if node.device == device && !variants::is(Variant::DisplacedStays) {
                 return Ok(Some(std::mem::replace(&mut node.conn, conn)));
             }
             count += 1;

@@ -32,6 +32,8 @@ use std::time::Duration;
 use thiserror::Error;
 use wire::{BatchNumber, CoreId};
 
+use variants::Variant;
+
 use crate::batch::{Batch, Term};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -140,7 +142,8 @@ impl<E: Engine> Committer<E> {
                 core.last < batch.number(),
                 "the batches of a core are kept in ascending order"
             );
-            if full || core.refused.is_some_and(|refused| batch.term() <= refused) {
+            let is_refused = core.refused.is_some_and(|refused| batch.term() <= refused);
+            if full || is_refused && !variants::is(Variant::RefusalForgotten) {
                 core.refused = core.refused.max(Some(batch.term()));
                 out.push(Through::new(batch, Outcome::Full));
             } else {
@@ -220,7 +223,13 @@ impl<E: Engine> Committer<E> {
             return Ok(());
         }
         let sync = self.sync == SyncMode::Always;
-        match self.engine.write(&mut group.iter().map(Batch::ops), sync) {
+        let syncs = sync && !variants::is(Variant::AckBeforeSync);
+        let written = self.engine.write(&mut group.iter().map(Batch::ops), syncs);
+        match written {
+            Err(EngineError::NoSpace(_)) if variants::is(Variant::NoSpaceIsDone) => {
+                out.extend(group.into_iter().map(|batch| Through::new(batch, Outcome::Durable)));
+                Ok(())
+            }
             Ok(()) => {
                 let outcome = if sync { Outcome::Durable } else { Outcome::Accepted };
                 if !sync {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use variants::Variant;
 use wire::{ChannelId, Conversation, InboxEntry, InboxItem, InboxSeq, Seq, UserId};
 
 use crate::answer::{conversation, last_chunk};
@@ -90,6 +91,7 @@ impl<'a, E: Engine> Folder<'a, E> {
     ) -> Result<u64, DataError> {
         let engine = self.engine;
         let has = self.inbox(user)?.conversation(engine, user, channel)?.last_seq;
+        let has = if variants::is(Variant::ReplayNotRecognised) { Seq::ZERO } else { has };
         let mut seq = first.max(has.next());
         let mut count = 0;
         while seq <= last {

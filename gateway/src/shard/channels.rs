@@ -6,6 +6,7 @@ use router::inbox::Notice;
 use router::nonces::Receipt;
 use router::sequencer::{Ask, Offer, Origin, Sequenced, Verdict, Wanted};
 use store::{Pressure, Through};
+use variants::Variant;
 use wire::server::Durability;
 use wire::{BatchNumber, Content, RejectCode, UserId};
 
@@ -74,6 +75,9 @@ impl Shard {
             }
             Verdict::Repeat(offer, receipt) => {
                 self.counts.repeats += 1;
+                if variants::is(Variant::RepeatAnsweredEarly) {
+                    return self.answer_again(&offer, receipt, Durability::Durable);
+                }
                 self.committing.push(Pending::Again(offer, receipt));
             }
             Verdict::Read(offer, seq, others) => {
@@ -112,14 +116,7 @@ impl Shard {
     fn release(&mut self, pending: Committed<Pending>, batch: BatchNumber, durability: Durability) {
         match pending.into_inner() {
             Pending::Entry(sequenced) => self.release_entry(sequenced, batch, durability),
-            Pending::Again(offer, receipt) => {
-                let Receipt { seq, created_at, .. } = receipt;
-                let verdict = match offer.ask {
-                    Ask::Create { .. } => Answered::Ready { created_at, durability },
-                    _ => Answered::Posted { seq, created_at, durability },
-                };
-                self.answer(&offer, verdict);
-            }
+            Pending::Again(offer, receipt) => self.answer_again(&offer, receipt, durability),
             Pending::Placed { notice, piece, count } => self.release_placed(&notice, piece, count),
             Pending::Folded(user, through) => {
                 let online = self.sessions.is_online(user);
@@ -146,6 +143,15 @@ impl Shard {
             let entry = entry.clone();
             mesh.deliver(target, Delivery::Fan(Fan { source, number, entry, users }));
         });
+    }
+
+    fn answer_again(&mut self, offer: &Offer, receipt: Receipt, durability: Durability) {
+        let Receipt { seq, created_at, .. } = receipt;
+        let verdict = match offer.ask {
+            Ask::Create { .. } => Answered::Ready { created_at, durability },
+            _ => Answered::Posted { seq, created_at, durability },
+        };
+        self.answer(offer, verdict);
     }
 
     fn answer(&mut self, offer: &Offer, verdict: Answered) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use router::nonces::SendKey;
 use router::sequencer::{Ask, Offer, Origin};
 use router::sessions::ConnId;
+use variants::Variant;
 use wire::client::{ChannelCreate, Post};
 use wire::server::{Pong, Rejected};
 use wire::{
@@ -106,6 +107,7 @@ impl Shard {
         let receiving = connection.receiving;
         let Some(live) = connection.live() else { return };
         let stall = live.stall.get_or_insert_default();
+        let rest = if variants::is(Variant::StallDropped) { &[] } else { rest };
         stall.bytes.extend_from_slice(rest);
         self.counts.stalls += 1;
         self.stalled.push(conn);
@@ -162,7 +164,9 @@ impl Shard {
             return false;
         }
         self.hear(conn, &mut stall.bytes, effects);
-        self.receive_again(conn, effects);
+        if !variants::is(Variant::NotReceivedAgain) {
+            self.receive_again(conn, effects);
+        }
         true
     }
 

@@ -8,6 +8,7 @@ use router::nonces::{Receipt, SendKey};
 use router::sequencer::{Loaded, Searched};
 use router::sessions::ConnId;
 use store::{Answer, Read, ReadAnswer, Recent};
+use variants::Variant;
 use wire::client::{ChannelList, Direction, History};
 use wire::server::{ChannelPage, ConversationEntry, HistoryPage, SyncPage};
 use wire::{
@@ -257,7 +258,7 @@ impl Shard {
             next >= live.delivered
         } else {
             live.delivered = next;
-            live.caught_up = next == head;
+            live.caught_up = next == head || variants::is(Variant::PageEndEarly);
             live.caught_up
         };
         let deliveries: Vec<Deliver<'_>> =

@@ -2,6 +2,7 @@
 
 use router::inbox::Fold;
 use router::sessions::ConnId;
+use variants::Variant;
 use wire::server::Reconnect;
 use wire::{CloseCode, DeviceId, UserId};
 
@@ -31,7 +32,10 @@ impl Shard {
         if !self.storage_full {
             self.committing.resubmit(effects);
         }
-        self.drain_deliveries(effects);
+        let waits = variants::is(Variant::DeliveriesBehindOffers) && self.mesh.has_offers();
+        if !waits || self.may_sequence() {
+            self.drain_deliveries(effects);
+        }
         self.drain_offers(effects);
         self.resume_stalled(effects);
         if self.now.tick > self.outgoing.wheel.now() {
