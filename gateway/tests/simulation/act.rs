@@ -104,6 +104,8 @@ pub(crate) enum What {
     HoldCommits(bool),
     /// The watch on free space says so.
     Full(bool),
+    /// The disk is full for one write alone, with more behind it.
+    FullForOne,
     /// Writes fail for want of space: see `Committer`'s held group.
     NoSpace(bool),
     Pressure(bool),

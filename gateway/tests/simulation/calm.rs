@@ -18,6 +18,7 @@ impl World {
     /// All faults stop; fails unless everything owed arrives.
     pub(crate) fn calm(&mut self) {
         self.heal();
+        self.is_calm = true;
         let mut owed = Vec::new();
         for _ in 0..TICKS_MAX {
             self.take_care();
@@ -34,6 +35,7 @@ impl World {
         self.trace.count(|stats| stats.calms += 1);
         self.check_views();
         self.check_cursors();
+        self.is_calm = false;
         // A ticket that was given while the clock was wrong may be expired or not valid yet.
         self.faults = Faults { wall_clock: self.faults.wall_clock, ..Faults::default() };
     }

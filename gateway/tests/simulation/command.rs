@@ -33,3 +33,20 @@ fn explores_what_the_environment_asks_for() {
     assert_eq!(tally.failed, 0, "lives fail");
     assert!(tally.stats.steps > 0, "nothing was done");
 }
+
+/// Looks for every variant: from all starts, or quickly from one.
+#[cfg(feature = "variants")]
+#[test]
+#[ignore = "for `cargo xtask sim --variants`"]
+fn finds_every_variant() {
+    use crate::breaking::{STARTS, find_all};
+
+    let starts = if variable("MOORING_SIM_QUICK").is_some() { &STARTS[..1] } else { &STARTS[..] };
+    let found = find_all(starts);
+    for found in &found {
+        println!("{}", found.row());
+    }
+    let missed: Vec<_> = found.iter().filter(|found| !found.is_everywhere()).collect();
+    assert!(missed.is_empty(), "{} are not found: {missed:?}", missed.len());
+    assert!(found.len() >= 15, "there are variants");
+}

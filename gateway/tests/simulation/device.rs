@@ -101,7 +101,8 @@ pub(crate) enum Request {
         from: Seq,
         forward: bool,
     },
-    List,
+    /// The conversations, with how far each was known to be read when they were asked for.
+    List(BTreeMap<ChannelId, Seq>),
     Ping,
 }
 

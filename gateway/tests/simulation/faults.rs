@@ -13,7 +13,10 @@ const WAIT_STEPS_MAX: usize = 80;
 const DRAIN_TICKS_MAX: usize = 400;
 
 /// Steps of one tick, of a host that is being waited for.
-pub(crate) const TICK_STEPS_MAX: usize = 20_000;
+pub(crate) const TICK_STEPS_MAX: usize = 200_000;
+
+/// Ticks after which the free space is looked at again.
+const PROBE_TICKS: usize = 6;
 
 /// Ticks after which deadlines have gone by: `hello_ticks` is the shortest.
 const LATE_TICKS: u16 = 50;
@@ -58,6 +61,7 @@ impl World {
                 self.faults.full |= full;
                 self.host.disk.set_full(full);
             }
+            What::FullForOne => self.full_for_one(),
             What::NoSpace(full) => {
                 self.faults.full |= full;
                 self.host.disk.set_fault(if full { Fault::Full } else { Fault::None });
@@ -79,6 +83,26 @@ impl World {
             What::Drain { restart } => self.drain(restart),
             other => unreachable!("a device's: {other:?}"),
         }
+    }
+
+    /// The watch on free space sees a full disk at one write, and a free one at the next.
+    fn full_for_one(&mut self) {
+        self.faults.full = true;
+        self.host.holds_commits = true;
+        self.bustle();
+        self.bustle();
+        for full in [true, false] {
+            self.host.disk.set_full(full);
+            for _ in 0..PROBE_TICKS {
+                self.host.begin_tick();
+                self.take_steps(5);
+            }
+            if self.host.disk.committable() > 0 {
+                self.host.commit(1);
+                self.look();
+            }
+        }
+        self.host.holds_commits = false;
     }
 
     /// What a crash would cut off now.
@@ -184,6 +208,7 @@ impl World {
 
     fn drain(&mut self, restart: Restart) {
         self.heal();
+        self.is_calm = true;
         self.faults.drained = true;
         self.host.drain();
         let cores = self.host.cores();
@@ -201,6 +226,7 @@ impl World {
                 "liveness: core {core} drains for ever: {holdings:?}"
             );
         }
+        self.is_calm = false;
         self.trace.note(|| "  drained".to_owned());
         self.crash(restart, Some("after a drain"));
     }

@@ -21,6 +21,7 @@ impl World {
         let heard = std::mem::take(transcript);
         let Some(mut session) = self.sessions.remove(&client) else { return };
         let mut goes_on = true;
+        let was_welcomed = session.welcomed.is_some();
         for (request, heard) in heard {
             let device = &self.devices[session.device];
             let (user, id) = (device.user, device.id);
@@ -30,14 +31,37 @@ impl World {
             self.hear_one(client, &mut session, request, heard);
         }
         if goes_on {
+            let (device, is_welcomed) = (session.device, session.welcomed.is_some());
             self.sessions.insert(client, session);
             self.asks_for_more(client);
+            if self.devices[device].client == Some(client) {
+                self.reacts(device, is_welcomed && !was_welcomed);
+            }
         } else {
             let was_newest = self.devices[session.device].client == Some(client);
             self.devices[session.device].loses(client);
             if was_newest && self.rng.below(4) > 0 {
                 self.comes_back(session.device);
             }
+        }
+    }
+
+    /// What a device does about what it has heard.
+    fn reacts(&mut self, device: usize, is_welcomed: bool) {
+        if is_welcomed && self.rng.below(2) == 0 {
+            self.sends_again(device);
+        }
+        if self.is_calm {
+            return;
+        }
+        match self.rng.below(40) {
+            0..2 => self.acknowledge(device),
+            2..4 => {
+                let channel = u8::try_from(self.rng.below(256)).expect("small");
+                self.mark_read(device, channel);
+            }
+            4 => self.list_all(device),
+            _ => {}
         }
     }
 
@@ -331,11 +355,12 @@ impl World {
 
     fn list(&mut self, session: &mut Session, request: u32, list: &[ConversationEntry]) {
         let asked = session.requests.remove(&request);
-        assert!(matches!(asked, Some(Request::List)), "unique: a list for {asked:?}");
+        let Some(Request::List(known)) = asked else { panic!("unique: a list for {asked:?}") };
         let user = self.devices[session.device].user;
         for ConversationEntry { channel, conversation } in list {
             let (read, last) = (conversation.read_seq, conversation.last_seq);
-            self.model.listed(user, *channel, read, last);
+            let known = known.get(channel).copied().unwrap_or(Seq::ZERO);
+            self.model.listed(user, (*channel, known), (read, last));
         }
     }
 

@@ -7,6 +7,8 @@ mod sim;
 
 mod act;
 mod bounds;
+#[cfg(feature = "variants")]
+mod breaking;
 mod calm;
 mod command;
 mod device;

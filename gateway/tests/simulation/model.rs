@@ -57,8 +57,8 @@ pub(crate) struct Model {
     told: BTreeMap<UserId, BTreeMap<InboxSeq, InboxItem>>,
     /// Cursors as they are stored.
     cursors: BTreeMap<(UserId, DeviceId), InboxSeq>,
-    /// Read marks that somebody was told: whose inbox or list, which channel, who has read.
-    read: BTreeMap<(UserId, ChannelId, UserId), Seq>,
+    /// How far users have read, as their lists of conversations said.
+    read: BTreeMap<(UserId, ChannelId), Seq>,
     users: u64,
     nonce_window: u64,
 }
@@ -202,12 +202,23 @@ impl Model {
     }
 
     /// A list of conversations says how far its owner has read.
-    pub(crate) fn listed(&mut self, owner: UserId, channel: ChannelId, read: Seq, last: Seq) {
+    pub(crate) fn listed(
+        &mut self,
+        owner: UserId,
+        (channel, known): (ChannelId, Seq),
+        (read, last): (Seq, Seq),
+    ) {
         let most = self.last(channel);
         assert!(last <= most && read <= most, "durable: {owner}'s list has {channel}{last}");
-        let known = self.read.entry((owner, channel, owner)).or_default();
-        assert!(*known <= read, "monotone: {owner} had read {channel}{known} and now {read}");
-        *known = read;
+        assert!(known <= read, "monotone: {owner} had read {channel}{known} and now {read}");
+        let known = self.read.entry((owner, channel)).or_default();
+        *known = read.max(*known);
+    }
+
+    /// How far a user is known to have read.
+    pub(crate) fn known_read(&self, owner: UserId) -> BTreeMap<ChannelId, Seq> {
+        let hers = self.read.iter().filter(|((of, _), _)| *of == owner);
+        hers.map(|((_, channel), seq)| (*channel, *seq)).collect()
     }
 
     /// The highest place of an inbox that anybody was told.

@@ -179,7 +179,7 @@ fn of_the_host(rng: &mut Rng, kind: usize) -> What {
         14 => What::Sleep { ticks: one_of(rng, &[10, 100, 5000]) },
         15 => What::WallClock { seconds: one_of(rng, &[-86_400, -60, -1, 1, 60, 86_400, 200_000]) },
         16 | 17 => What::HoldCommits(coin),
-        18 => What::Full(coin),
+        18 => one_of(rng, &[What::Full(coin), What::FullForOne]),
         19 => What::NoSpace(coin),
         20 => What::Pressure(coin),
         21 => What::FailReads(coin),

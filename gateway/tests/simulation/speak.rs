@@ -15,6 +15,9 @@ use crate::sim::client::From;
 use crate::sim::host::Host;
 use crate::world::World;
 
+/// Mails that a device sends again at once.
+const RESENT_MAX: usize = 30;
+
 /// A cursor further than any inbox of a run gets.
 const FAR_BEYOND: u64 = 1 << 40;
 
@@ -42,10 +45,7 @@ impl World {
             What::History { device, channel, forward } => {
                 self.ask_history(self.pick(device), channel, forward);
             }
-            What::List { device } => {
-                let list = ChannelList { before: InboxSeq::ZERO, limit: 0 };
-                self.ask(self.pick(device), list, Request::List);
-            }
+            What::List { device } => self.list_all(self.pick(device)),
             What::Typing { device, channel } => {
                 let device = self.pick(device);
                 let channel = self.channel(device, channel);
@@ -122,6 +122,16 @@ impl World {
         let core = u8::try_from(self.rng.below(4)).expect("small");
         let ticket = self.rng.below(2) == 0;
         self.connect(device, core, Start::Cursor { ticket });
+    }
+
+    /// After a welcome: sends again what was not answered, as a client does.
+    pub(crate) fn sends_again(&mut self, device: usize) {
+        let outbox = self.devices[device].outbox.iter().enumerate();
+        let open = outbox.filter(|(_, mail)| mail.fate == Fate::Open && mail.waits_on.is_none());
+        let open: Vec<(usize, bool)> = open.map(|(at, mail)| (at, mail.was_sent)).collect();
+        for (index, was_sent) in open.into_iter().take(RESENT_MAX) {
+            self.transmit(device, index, was_sent);
+        }
     }
 
     fn cut(&mut self, device: usize, resets: bool) {
@@ -293,7 +303,9 @@ impl World {
         if state.client.is_none() || state.outbox.is_empty() {
             return;
         }
-        let index = usize::from(pick) % state.outbox.len();
+        // Mostly one of the newest: what is repeated late is repeated seldom.
+        let among = if pick % 4 == 0 { state.outbox.len() } else { state.outbox.len().min(12) };
+        let index = state.outbox.len() - 1 - usize::from(pick) % among;
         let mail = &state.outbox[index];
         if !altered {
             if mail.fate != Fate::Refused {
@@ -309,7 +321,7 @@ impl World {
         }
     }
 
-    fn mark_read(&mut self, device: usize, channel: u8) {
+    pub(crate) fn mark_read(&mut self, device: usize, channel: u8) {
         let channel = self.channel(device, channel);
         let last = self.model.last(channel).get();
         let seq = Seq::new((last + 2).saturating_sub(self.rng.next() % 4));
@@ -350,6 +362,12 @@ impl World {
             let after = InboxSeq::new(welcomed.next.get() - 1);
             self.ask(device, Sync { after, limit: 0 }, Request::Sync(after));
         }
+    }
+
+    pub(crate) fn list_all(&mut self, device: usize) {
+        let list = ChannelList { before: InboxSeq::ZERO, limit: 0 };
+        let known = self.model.known_read(self.devices[device].user);
+        self.ask(device, list, Request::List(known));
     }
 
     fn ask_history(&mut self, device: usize, channel: u8, forward: bool) {

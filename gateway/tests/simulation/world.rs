@@ -38,6 +38,8 @@ pub(crate) struct World {
     /// Channels of writes that did not come back, since the last crash.
     in_doubt: BTreeSet<ChannelId>,
     steps: u64,
+    /// Devices do nothing of their own but what is owed.
+    pub(crate) is_calm: bool,
 }
 
 /// What has gone wrong by intention.
@@ -66,6 +68,7 @@ impl World {
             faults: Faults::default(),
             in_doubt: BTreeSet::new(),
             steps: 0,
+            is_calm: false,
         }
     }
 
@@ -135,6 +138,10 @@ impl World {
         let left = self.host.disk.what_if();
         self.model.check_logs(&left, &BTreeSet::new());
         self.model.check_inboxes(&left);
+        if self.rng.below(4) == 0 {
+            let report = store::check(&left).expect("every record can be read");
+            assert!(report.is_sound(), "sound: {report:?}");
+        }
     }
 
     fn follow(&mut self, written: &Written) {
