@@ -66,11 +66,12 @@ enum Way {
 #[derive(Clone, Copy, Debug, Default)]
 struct Ear {
     generation: u32,
-    heard: Tick,
+    /// When it last spoke; `None` if it has not yet.
+    heard: Option<Tick>,
     way: Way,
 }
 
-/// See the module's documentation: one entry for each slot of the table, 12 bytes.
+/// See the module's documentation: one entry for each slot of the table, 16 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Listening {
     ears: Vec<Ear>,
@@ -86,7 +87,7 @@ impl Listening {
         }
         let ear = &mut self.ears[index];
         // The same connection goes on after it was stopped: it has not become quiet by that.
-        let heard = if ear.generation == conn.generation { ear.heard } else { Tick(0) };
+        let heard = ear.heard.filter(|_| ear.generation == conn.generation);
         *ear = Ear { generation: conn.generation, heard, way: Way::Polled };
         Ask::Poll
     }
@@ -115,8 +116,8 @@ impl Listening {
         let Some(ear) = self.get(conn) else { return News::Goes(None) };
         match ear.way {
             Way::Polled => {
-                let is_lively = now <= ear.heard.plus(LIVELY_TICKS) && ear.heard != Tick(0);
-                ear.heard = now;
+                let before = ear.heard.replace(now);
+                let is_lively = before.is_some_and(|heard| now <= heard.plus(LIVELY_TICKS));
                 let (way, ask) = if is_lively {
                     (Way::Streaming, Ask::ReceiveMany)
                 } else {
@@ -136,7 +137,7 @@ impl Listening {
     /// Something was received. Tells what to submit, and whether the core will be handed more.
     pub(crate) fn received(&mut self, conn: ConnId, armed: bool, now: Tick) -> (bool, Option<Ask>) {
         let Some(ear) = self.get(conn) else { return (armed, None) };
-        ear.heard = now;
+        ear.heard = Some(now);
         match ear.way {
             Way::Nothing => (armed, None),
             Way::Stopping => {
@@ -177,7 +178,8 @@ impl Listening {
         for _ in 0..count {
             self.swept = (self.swept + 1) % self.ears.len();
             let ear = &mut self.ears[self.swept];
-            if ear.way == Way::Streaming && ear.heard.plus(QUIET_TICKS) <= now {
+            let is_quiet = ear.heard.is_none_or(|heard| heard.plus(QUIET_TICKS) <= now);
+            if ear.way == Way::Streaming && is_quiet {
                 ear.way = Way::Calming;
                 let slot = u32::try_from(self.swept).expect("slots are 24 bits");
                 calm(ConnId { slot, generation: ear.generation });
