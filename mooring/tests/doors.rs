@@ -274,8 +274,8 @@ const DATA_ROWS: [DataRow; 17] = [
     (
         "identity lost",
         |data| fs::remove_file(data.join("FORMAT")).unwrap(),
-        "{data} has no FORMAT file but holds \"db\": not a data directory; choose an empty one, or \
-         restore FORMAT from a backup",
+        "{data} has no FORMAT file but holds \"DURABLE\": not a data directory; choose an empty \
+         one, or restore FORMAT from a backup",
     ),
     (
         "identity torn",
@@ -302,10 +302,10 @@ const DATA_ROWS: [DataRow; 17] = [
         "a newer release's",
         |data| {
             let format = fs::read_to_string(data.join("FORMAT")).unwrap();
-            let newer = format.replace("version = 1", "version = 2\nmore = true");
+            let newer = format.replace("version = 2", "version = 3\nmore = true");
             fs::write(data.join("FORMAT"), newer).unwrap();
         },
-        "{data}/FORMAT says format 2, this release knows 1; run a release that knows it, or export \
+        "{data}/FORMAT says format 3, this release knows 2; run a release that knows it, or export \
          and import",
     ),
     (

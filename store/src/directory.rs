@@ -189,15 +189,17 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// The first name that a directory not yet made may not hold.
+/// The first name, in their order, that a directory not yet made may not hold.
 fn first_foreign(path: &Path) -> Result<Option<String>, DirectoryError> {
+    let mut first = None;
     for entry in fs::read_dir(path).map_err(access("list", path))? {
         let name = entry.map_err(access("list", path))?.file_name();
-        if !HARMLESS.iter().any(|harmless| name == *harmless) {
-            return Ok(Some(name.to_string_lossy().into_owned()));
+        let is_harmless = HARMLESS.iter().any(|harmless| name == *harmless);
+        if !is_harmless && first.as_ref().is_none_or(|first| name < *first) {
+            first = Some(name);
         }
     }
-    Ok(None)
+    Ok(first.map(|name| name.to_string_lossy().into_owned()))
 }
 
 fn lock(path: &Path) -> Result<File, DirectoryError> {
