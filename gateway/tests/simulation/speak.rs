@@ -304,7 +304,8 @@ impl World {
             return;
         }
         // Mostly one of the newest: what is repeated late is repeated seldom.
-        let among = if pick % 4 == 0 { state.outbox.len() } else { state.outbox.len().min(12) };
+        let among =
+            if pick.is_multiple_of(4) { state.outbox.len() } else { state.outbox.len().min(12) };
         let index = state.outbox.len() - 1 - usize::from(pick) % among;
         let mail = &state.outbox[index];
         if !altered {
