@@ -12,8 +12,10 @@ use crate::answer::{parsed_chunk, scan};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::{DataError, Torn};
 use crate::fold::observe;
-use crate::keys::{ConversationKey, CursorKey, JournalKey, Key, KeyBuf, KeyRange, MessageKey};
-use crate::{journal, record};
+use crate::keys::{
+    ConversationKey, CursorKey, JournalKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,
+};
+use crate::{fanned, journal, record};
 
 /// Contradictions that a report names; the others are only counted.
 const NAMED_MAX: usize = 100;
@@ -53,6 +55,12 @@ impl CheckReport {
         self.torn_count == 0
     }
 
+    fn name_any(&mut self, torn: Option<Torn>) {
+        if let Some(torn) = torn {
+            self.name(torn);
+        }
+    }
+
     fn name(&mut self, torn: Torn) {
         self.torn_count += 1;
         if self.torn.len() < NAMED_MAX {
@@ -69,8 +77,10 @@ pub fn check<E: Engine>(engine: &E) -> Result<CheckReport, DataError> {
     let mut report = CheckReport::default();
     check_logs(engine, &mut report)?;
     scan(engine, Table::Meta, KeyRange::ALL, Direction::Forward, |key, value| {
-        record::member(key, value)?;
+        let MemberKey { channel, user } = MemberKey::parse(key)?;
+        let joined = record::member(key, value)?.joined;
         report.members += 1;
+        report.name_any(fanned::presence(engine, (user, channel), joined)?);
         Ok(ControlFlow::Continue(()))
     })?;
     check_inboxes(engine, &mut report)?;
@@ -83,14 +93,20 @@ pub fn check<E: Engine>(engine: &E) -> Result<CheckReport, DataError> {
     Ok(report)
 }
 
-/// Every log is gapless from 1.
+/// Every log is gapless from 1, and a pair has heard of its own.
 fn check_logs<E: Engine>(engine: &E, report: &mut CheckReport) -> Result<(), DataError> {
     let mut last: Option<MessageKey> = None;
     scan(engine, Table::Messages, KeyRange::ALL, Direction::Forward, |key, value| {
         let entry = record::entry(key, value)?;
         let before = last.filter(|last| last.channel == entry.channel);
-        report.channels += u64::from(before.is_none());
         report.messages += 1;
+        if before.is_none() {
+            report.channels += 1;
+            for user in entry.channel.pair().into_iter().flat_map(|(one, other)| [one, other]) {
+                let place = (user, entry.channel);
+                report.name_any(fanned::presence(engine, place, entry.seq)?);
+            }
+        }
         let expected = before.map_or(Seq::ZERO, |before| before.seq).next();
         if entry.seq != expected {
             report.name(Torn::LogGap { channel: entry.channel, expected, found: entry.seq });
@@ -107,8 +123,8 @@ struct Told {
     conversations: BTreeMap<ChannelId, Conversation>,
 }
 
-/// Every inbox is gapless from 1, its entries point to messages, and the conversations are what
-/// the entries make of them.
+/// Every inbox is gapless from 1, its entries point to messages, it has all that was for it once,
+/// and the conversations are what the entries make of them.
 fn check_inboxes<E: Engine>(engine: &E, report: &mut CheckReport) -> Result<(), DataError> {
     let mut told: Option<Told> = None;
     scan(engine, Table::Inbox, KeyRange::all_chunks(), Direction::Forward, |key, value| {
@@ -131,7 +147,12 @@ fn check_inboxes<E: Engine>(engine: &E, report: &mut CheckReport) -> Result<(), 
             }
             told.head = entry.inbox_seq;
             report.entries += 1;
-            observe(told.conversations.entry(entry.item.channel()).or_default(), user, entry);
+            let conversation = told.conversations.entry(entry.item.channel()).or_default();
+            if let InboxItem::Logged { channel, seq } = entry.item {
+                let step = fanned::step(engine, (user, channel), conversation.last_seq, seq)?;
+                report.name_any(step);
+            }
+            observe(conversation, user, entry);
         }
         for part in entries.chunks(LOOK_UP_COUNT) {
             look_up(engine, user, part, report)?;
@@ -170,6 +191,9 @@ fn check_conversations<E: Engine>(
     told: &Told,
     report: &mut CheckReport,
 ) -> Result<(), DataError> {
+    for (channel, conversation) in &told.conversations {
+        report.name_any(fanned::end(engine, (told.user, *channel), conversation.last_seq)?);
+    }
     let mut missing = told.conversations.clone();
     let range = KeyRange::conversations(told.user);
     scan(engine, Table::Inbox, range, Direction::Forward, |key, value| {

@@ -240,6 +240,26 @@ pub enum Torn {
         /// Where it points.
         seq: Seq,
     },
+    /// A message was for an inbox and is not in it.
+    #[error("inbox of {user}: {channel} {seq} was for it and is not there")]
+    MissingEntry {
+        /// The user.
+        user: UserId,
+        /// Of which channel.
+        channel: ChannelId,
+        /// The first place that is missing.
+        seq: Seq,
+    },
+    /// A message is in an inbox twice, or behind a later one of its channel.
+    #[error("inbox of {user}: {channel} {seq} is there again")]
+    RepeatedEntry {
+        /// The user.
+        user: UserId,
+        /// Of which channel.
+        channel: ChannelId,
+        /// The place.
+        seq: Seq,
+    },
     /// A conversation is not what the inbox's entries make of it.
     #[error("inbox of {user}: the conversation {channel} does not agree with the entries")]
     Conversation {

@@ -22,6 +22,7 @@ mod commit;
 mod directory;
 mod engine;
 mod error;
+mod fanned;
 mod fold;
 mod journal;
 mod keys;
@@ -42,6 +43,14 @@ mod space;
 mod store;
 mod walk;
 mod writer;
+
+/// The atomics that threads wait by; under `--cfg loom` those that a model checker steers.
+mod atomic {
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+    #[cfg(not(loom))]
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+}
 
 pub use answer::answer;
 pub use batch::{Batch, Term};

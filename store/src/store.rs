@@ -143,8 +143,8 @@ impl<E: Engine> Store<E> {
     }
 
     /// Reads everything and compares it: logs and inboxes without gaps, inbox entries whose
-    /// messages exist, conversations that agree with the entries. Takes as long as reading the
-    /// whole database does.
+    /// messages exist, messages that reached every inbox, conversations that agree with the
+    /// entries. Takes as long as reading the whole database does.
     ///
     /// # Errors
     /// The engine failed or a record cannot be decoded; what contradicts is in the report.

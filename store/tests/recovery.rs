@@ -308,3 +308,83 @@ proptest! {
         verify(&engine, &channels());
     }
 }
+
+#[test]
+fn a_fan_out_that_never_came_is_found() {
+    // The journal is lost with the fan-outs that it would have completed: (what was done before,
+    // who is missing what).
+    let (g, d) = (group(10), direct(1, 2));
+    let rows: [(&str, &[Step], &[&str]); 3] = [
+        (
+            "none of a channel's",
+            &[Create(g), Post(d), Commit(0), Commit(1)],
+            &[
+                "inbox of u1: c10 #1",
+                "inbox of u2: c10 #1",
+                "inbox of u3: c10 #1",
+                "inbox of u1: c1:2 #1",
+                "inbox of u2: c1:2 #1",
+            ],
+        ),
+        (
+            "the last of a channel",
+            &[
+                Create(g),
+                Commit(0),
+                FanOut(0, 9),
+                FanOut(1, 9),
+                Commit(0),
+                Commit(1),
+                Fold(0),
+                Fold(1),
+                Commit(0),
+                Commit(1),
+                Post(g),
+                Commit(0),
+            ],
+            &["inbox of u1: c10 #2", "inbox of u2: c10 #2", "inbox of u3: c10 #2"],
+        ),
+        (
+            "the coming of one",
+            &[
+                Create(g),
+                Commit(0),
+                FanOut(0, 9),
+                FanOut(1, 9),
+                Commit(0),
+                Commit(1),
+                Fold(0),
+                Fold(1),
+                Commit(0),
+                Commit(1),
+                Add(g, 4),
+                Commit(0),
+                FanOut(1, 9),
+                Commit(1),
+                Fold(1),
+                Commit(1),
+            ],
+            &["inbox of u2: c10 #2", "inbox of u4: c10 #2"],
+        ),
+    ];
+    for (name, steps, expected) in rows {
+        let mut world = World::new(Memory::new(), SyncMode::Always);
+        steps.iter().for_each(|step| assert!(world.step(*step)));
+        let engine = world.engine.crash(0);
+        for core in 0..common::CORES {
+            for number in 1..20 {
+                let key = JournalKey { core: CoreId(core), number: BatchNumber::new(number) };
+                engine.lose(Table::Journal, key.key().as_ref());
+            }
+        }
+        let report = check(&engine).unwrap();
+        let told: Vec<String> = report.torn.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), expected.len(), "{name}: {told:?}");
+        for expected in expected {
+            assert!(
+                told.iter().any(|told| told.contains(expected)),
+                "{name}: {expected}: {told:?}"
+            );
+        }
+    }
+}
