@@ -154,6 +154,12 @@ impl<E: Engine> Committer<E> {
         self.write(now, kept, 0, out)
     }
 
+    /// Looks at the free space before anything is committed, so that a store that starts on a full
+    /// disk says so.
+    pub(crate) fn look(&mut self, now: Duration) {
+        self.space.look(now);
+    }
+
     /// Does what is due: a sync in interval mode, another attempt at a held group, a look at the
     /// free space while it is full.
     ///

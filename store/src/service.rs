@@ -9,6 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use wire::CoreId;
 
 use crate::batch::Batch;
+use crate::clock;
 use crate::commit::{Committer, Through};
 use crate::directory::{Directory, free_bytes};
 use crate::engine::Engine;
@@ -115,9 +116,12 @@ impl Service {
         });
         let probe = free_bytes.unwrap_or_else(|| default_probe(directory.as_ref()));
         let space = Space::new(probe, options.disk_free_bytes_min);
+        let mut committer = Committer::new(Arc::clone(engine), options.sync, cores, space);
+        committer.look(clock::monotonic());
+        shared.signals.set_full(committer.is_full());
         let writer = Writer {
             engine: Arc::clone(engine),
-            committer: Committer::new(Arc::clone(engine), options.sync, cores, space),
+            committer,
             shared: Arc::clone(&shared),
             group_bytes_max: options.group_bytes_max,
             on_fatal,

@@ -44,6 +44,13 @@ impl Space {
         self.full
     }
 
+    /// Looks before there is anything to write; the first write looks again.
+    pub(crate) fn look(&mut self, now: Duration) {
+        if !self.check(now) {
+            self.checked_at = None;
+        }
+    }
+
     /// As of the last look.
     #[must_use]
     pub const fn is_full(&self) -> bool {

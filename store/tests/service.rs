@@ -308,6 +308,18 @@ fn a_full_disk_is_told_and_ends_by_itself() {
 }
 
 #[test]
+fn a_store_that_starts_on_a_full_disk_says_so_before_the_first_write() {
+    let (store, _) = Store::with_engine(Memory::new(), IDENTITY, &Options::default()).unwrap();
+    let hooks = Hooks {
+        notify: Box::new(|_| {}),
+        fingerprint,
+        on_fatal: Box::new(|_| {}),
+        free_bytes: Some(Box::new(|| Ok(0))),
+    };
+    assert!(store.start(1, hooks).unwrap().is_full());
+}
+
+#[test]
 fn a_stop_finishes_what_was_submitted_and_takes_no_more() {
     let interval = SyncMode::Interval(std::time::Duration::from_secs(3600));
     let rig = rig(&Options { sync: interval, ..Options::default() });

@@ -173,10 +173,11 @@ impl Shard {
                 _ => {}
             }
         }
-        let idle = self.outgoing.connections.is_empty()
-            && self.committing.is_idle()
-            && self.ledger.is_idle()
-            && self.mesh.is_idle();
+        let settled = self.committing.is_idle() && self.ledger.is_idle() && self.mesh.is_idle();
+        // What a full disk keeps waiting was not acknowledged, and the fan-outs of what was are in
+        // the journal: the next start completes them.
+        let waits_for_space = self.storage_full || self.committing.is_refused();
+        let idle = self.outgoing.connections.is_empty() && (settled || overdue && waits_for_space);
         if idle && !told_exit {
             effects.push(Effect::Exit);
             if let Some(draining) = &mut self.draining {
