@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use gateway::check::{Checked, check};
+use gateway::check::{Checked, Loss, check};
 use gateway::config::Config;
 use gateway::limits::Limits;
 
@@ -16,6 +16,10 @@ pub(crate) struct Args {
     /// Data directory; no server may be using it
     #[arg(long, env = "MOORING_DATA", value_name = "DIR", default_value = "data")]
     data: PathBuf,
+    /// If the log has lost what was acknowledged: go on without it. Keep a copy first. Every device
+    /// loads anew
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 /// Recovers first, as a start would: what a crash has left is completed before it is judged.
@@ -23,7 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     crate::require_data(&args.data)?;
     let config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
     let limits = Limits::new(&config)?;
-    let Checked { recovery, report } = check(&args.data, &limits)?;
+    let loss = if args.accept_loss { Loss::Accepted } else { Loss::Refused };
+    let Checked { recovery, report } = check(&args.data, &limits, loss)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

@@ -132,6 +132,7 @@ impl<'a> LogFile<'a> {
     }
 
     fn read(mut self, finder: &Finder<'_>) -> io::Result<()> {
+        self.walk.end.get_or_insert_with(|| Place { file: self.path.to_owned(), offset: 0 });
         let mut file = File::open(self.path)?;
         let mut block = Vec::with_capacity(BLOCK_BYTES);
         let mut offset = 0;

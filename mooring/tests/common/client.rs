@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use wire::client::{Credential, Hello, Post};
+use wire::client::{Credential, CursorAck, Hello, Post};
 use wire::server::{Durability, Resume};
 use wire::{
     ChannelId, ClientBody, DeviceId, Encoder, Epoch, Event, InboxSeq, Nonce, ServerBody, UserId,
@@ -111,6 +111,10 @@ impl Client {
     pub(crate) fn post(&mut self, channel: ChannelId, nonce: u64, text: &str, retry: bool) {
         let nonce = Nonce(nonce);
         self.send(Post { channel, nonce, kind: 0, body: text.as_bytes(), retry });
+    }
+
+    pub(crate) fn acknowledge(&mut self, cursor: u64) {
+        self.send(CursorAck { inbox_seq: InboxSeq::new(cursor) });
     }
 
     /// The next thing heard.
