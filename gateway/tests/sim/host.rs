@@ -74,7 +74,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(setup: Setup, pace: Pace) -> Self {
         let disk = Disk::new(setup.cores, setup.sync);
-        let kernel = Kernel::new(setup.cores, setup.places_max, setup.buffers);
+        let kernel = Kernel::new(&setup);
         let mut host = Self {
             kernel,
             disk,
@@ -143,7 +143,7 @@ impl Host {
             self.kernel.sockets[self.clients[*client].socket].core_ended = true;
         }
         let sockets = std::mem::take(&mut self.kernel.sockets);
-        self.kernel = Kernel::new(cores, self.setup.places_max, self.setup.buffers);
+        self.kernel = Kernel::new(&self.setup);
         self.kernel.sockets = sockets;
         self.start();
         recovered

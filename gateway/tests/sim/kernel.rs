@@ -12,8 +12,7 @@ use bytes::Bytes;
 use gateway::event::Effect;
 use router::sessions::ConnId;
 
-/// Bytes that the peer's socket buffers take while nobody reads.
-const SOCKET_BYTES: usize = 64 * 1024;
+use super::setup::Setup;
 
 /// Both directions of one connection.
 #[derive(Debug, Default)]
@@ -92,13 +91,15 @@ pub(crate) struct Kernel {
     tables: Vec<Table>,
     places_max: usize,
     buffers: usize,
+    socket_bytes: usize,
 }
 
 impl Kernel {
-    /// Tables of `places_max` descriptors and `buffers` buffers for each of `cores` cores.
-    pub(crate) fn new(cores: u16, places_max: usize, buffers: usize) -> Self {
+    /// For the cores of a setup, without a connection.
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let Setup { cores, places_max, buffers, socket_bytes, .. } = *setup;
         let tables = (0..cores).map(|_| Table::default()).collect();
-        Self { sockets: Vec::new(), tables, places_max, buffers }
+        Self { sockets: Vec::new(), tables, places_max, buffers, socket_bytes }
     }
 
     /// Bounds the tables from now on.
@@ -229,7 +230,7 @@ impl Kernel {
     pub(crate) fn sendable(&self, core: usize) -> impl Iterator<Item = u32> + '_ {
         self.slots(core, |place| {
             let socket = &self.sockets[place.socket];
-            let moves = socket.to_client.len() < SOCKET_BYTES || socket.client_ended;
+            let moves = socket.to_client.len() < self.socket_bytes || socket.client_ended;
             place.sending.is_some() && moves
         })
     }
@@ -291,7 +292,7 @@ impl Kernel {
         let socket = &mut self.sockets[place.socket];
         let complete = !socket.client_ended;
         if complete {
-            let room = SOCKET_BYTES.saturating_sub(socket.to_client.len());
+            let room = self.socket_bytes.saturating_sub(socket.to_client.len());
             let moved = bytes.min(room).min(sending.len() - *sent);
             socket.to_client.extend_from_slice(&sending[*sent..*sent + moved]);
             *sent += moved;

@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) places_max: usize,
     pub(crate) buffers: usize,
+    /// What a socket takes while its client does not read.
+    pub(crate) socket_bytes: usize,
     pub(crate) lanes: Lanes,
     pub(crate) sync: SyncMode,
     pub(crate) batch_bytes_max: usize,
@@ -44,6 +46,7 @@ impl Setup {
             limits,
             places_max: 10_000,
             buffers: 10_000,
+            socket_bytes: 64 * 1024,
             lanes: Lanes::default(),
             sync: SyncMode::Always,
             batch_bytes_max: usize::MAX,

@@ -46,6 +46,11 @@ pub(crate) enum What {
         marked: bool,
         altered: bool,
     },
+    /// It posts while the disk stalls, loses patience, connects anew and sends again.
+    GivesUp {
+        device: u8,
+        channel: u8,
+    },
     Create {
         device: u8,
         members: u8,

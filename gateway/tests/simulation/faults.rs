@@ -147,12 +147,14 @@ impl World {
         self.crash(restart, None);
     }
 
-    /// Devices post, so that a crash finds something under way.
+    /// Devices post and mark, so that a crash finds something under way.
     fn bustle(&mut self) {
         for device in 0..self.devices.len() {
-            if self.rng.below(2) == 0 {
-                let channel = u8::try_from(self.rng.below(256)).expect("small");
-                self.post(device, channel, 30);
+            let channel = u8::try_from(self.rng.below(256)).expect("small");
+            match self.rng.below(4) {
+                0 | 1 => self.post(device, channel, 30),
+                2 => self.mark_read(device, channel),
+                _ => {}
             }
         }
         let steps = self.rng.below(60);

@@ -56,11 +56,11 @@ impl World {
         }
         match self.rng.below(40) {
             0..2 => self.acknowledge(device),
-            2..4 => {
+            2..6 => {
                 let channel = u8::try_from(self.rng.below(256)).expect("small");
                 self.mark_read(device, channel);
             }
-            4 => self.list_all(device),
+            6 => self.list_all(device),
             _ => {}
         }
     }

@@ -75,7 +75,7 @@ fn setup(rng: &mut Rng) -> Setup {
         told.posts_in_flight_max = one_of(rng, &[1, 2, 5, 64]);
         told.frames_per_second_max = one_of(rng, &[1 << 30, 1 << 30, 1 << 30, 40, 7]);
         told.group_members_max = one_of(rng, &[3, 100]);
-        limits.conversations_max = one_of(rng, &[1, 4, 1000]);
+        limits.conversations_max = one_of(rng, &[1, 1, 4, 1000]);
         limits.sequencer.channels_max = one_of(rng, &[1, 4, 1000]);
         limits.sequencer.nonce_window = one_of(rng, &[4, 16, 1024]);
         limits.sequencer.group_members_max = told.group_members_max as usize;
@@ -96,6 +96,7 @@ fn setup(rng: &mut Rng) -> Setup {
         offers_max: one_of(rng, &[1, 2, 8, lanes.offers_max]),
         deliveries_max: one_of(rng, &[1, 2, 8, lanes.deliveries_max]),
     };
+    setup.socket_bytes = one_of(rng, &[1500, 64 * 1024]);
     setup.buffers = one_of(rng, &[1, 2, 8, 1000]);
     setup.batch_bytes_max = one_of(rng, &[200, 2000, 1 << 20]);
     let interval = SyncMode::Interval(Duration::from_millis(200));
@@ -147,7 +148,7 @@ fn of_a_device(rng: &mut Rng, kind: usize) -> What {
             };
             What::Connect { device, core: small(rng.below(4)), from }
         }
-        3 => What::Cut { device, resets: coin },
+        3 => one_of(rng, &[What::Cut { device, resets: coin }, What::GivesUp { device, channel }]),
         4 => one_of(rng, &[What::Bye { device }, What::Forget { device }]),
         5 => What::Create { device, members: small(rng.below(64)) },
         6 => {

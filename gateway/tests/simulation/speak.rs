@@ -15,6 +15,9 @@ use crate::sim::client::From;
 use crate::sim::host::Host;
 use crate::world::World;
 
+/// Posts of a device that loses its patience.
+const IMPATIENT_POSTS: usize = 8;
+
 /// Mails that a device sends again at once.
 const RESENT_MAX: usize = 30;
 
@@ -35,6 +38,7 @@ impl World {
             What::Repeat { device, pick, marked, altered } => {
                 self.repeat(self.pick(device), pick, marked, altered);
             }
+            What::GivesUp { device, channel } => self.lose_patience(self.pick(device), channel),
             What::Create { device, members } => self.create(self.pick(device), members),
             What::Change { device, channel, op, members, admins } => {
                 self.change(self.pick(device), channel, op, members, admins);
@@ -189,6 +193,18 @@ impl World {
         let channel = self.channel(device, channel);
         let body = self.body(bytes);
         self.mails(device, Some(channel), Asked::Post { body });
+    }
+
+    fn lose_patience(&mut self, device: usize, channel: u8) {
+        let held = std::mem::replace(&mut self.host.holds_commits, true);
+        (0..IMPATIENT_POSTS).for_each(|_| self.post(device, channel, 9));
+        self.take_steps(60);
+        self.cut(device, false);
+        self.comes_back(device);
+        self.take_steps(60);
+        self.sends_again(device);
+        self.take_steps(60);
+        self.host.holds_commits = held;
     }
 
     /// A body that no other has.
