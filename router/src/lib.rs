@@ -19,6 +19,14 @@ pub mod sequencer;
 pub mod sessions;
 pub mod shard_map;
 
+/// The atomics of the mesh; under `--cfg loom` those that a model checker steers (`tests/loom.rs`).
+mod atomic {
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+    #[cfg(not(loom))]
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
 /// A hash table over ids that the project assigns. The hash need not withstand an adversary: user
 /// and channel numbers are given out by the API and the gateway, not chosen by clients.
 pub type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::FixedState>;

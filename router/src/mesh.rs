@@ -15,12 +15,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use variants::Variant;
 use wire::CoreId;
+
+use crate::atomic::{AtomicBool, Ordering, fence};
 
 /// Places in each `offers` lane: a turn's worth of posts from every peer; beyond it readers wait.
 pub const OFFERS_MAX: usize = 4096;

@@ -44,6 +44,14 @@ mod store;
 mod walk;
 mod writer;
 
+/// The atomics that threads wait by; under `--cfg loom` those that a model checker steers.
+mod atomic {
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+    #[cfg(not(loom))]
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+}
+
 pub use answer::answer;
 pub use batch::{Batch, Term};
 pub use check::{CheckReport, check};

@@ -3,11 +3,10 @@
 //! Each queue holds as many as may be in flight, so giving back never waits: what is counted when
 //! it is submitted is counted off when it is taken.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crossbeam_queue::ArrayQueue;
 use wire::CoreId;
 
+use crate::atomic::{AtomicUsize, Ordering};
 use crate::commit::Through;
 use crate::read::ReadAnswer;
 
@@ -38,7 +37,7 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
-    pub(crate) const fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { now: AtomicUsize::new(0), max }
     }
 
@@ -59,5 +58,35 @@ impl Gauge {
 
     pub(crate) fn get(&self) -> usize {
         self.now.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_gauge_is_never_above_its_bound_and_ends_at_zero() {
+        loom::model(|| {
+            let gauge = Arc::new(Gauge::new(3));
+            let add = |gauge: &Gauge| {
+                let added = gauge.try_add(2);
+                assert!(gauge.get() <= 3, "two at once do not fit");
+                if added {
+                    gauge.subtract(2);
+                }
+                added
+            };
+            let other = {
+                let gauge = Arc::clone(&gauge);
+                thread::spawn(move || add(&gauge))
+            };
+            let added = add(&gauge);
+            assert!(other.join().unwrap() || added, "one of the two always fits");
+            assert_eq!(gauge.get(), 0);
+        });
     }
 }

@@ -6,7 +6,6 @@
 //! history without it. Under load more wait together, so sharing grows with the need for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::{self, Thread};
 
 use foldhash::fast::RandomState;
@@ -14,6 +13,7 @@ use hashbrown::HashMap;
 use wire::{ChannelId, CoreId};
 
 use crate::answer::{LogPage, answer};
+use crate::atomic::{AtomicBool, Ordering, fence};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::DataError;
@@ -42,17 +42,33 @@ pub(crate) struct Reader<E> {
 }
 
 /// Whether a reader is about to park.
+///
+/// The asker pushes, fences, looks at `idle`; the reader sets `idle`, fences, looks at the queue.
+/// One of the two sees the other, so no question is left to a sleeping reader.
 #[derive(Debug, Default)]
 pub(crate) struct Idle(AtomicBool);
 
 impl Idle {
-    /// Wakes the reader if it is idle; whether it was.
-    ///
-    /// The asker pushes, fences, looks at `idle`; the reader sets `idle`, fences, looks at the
-    /// queue. One of the two sees the other, so no question is left to a sleeping reader.
-    pub(crate) fn wake(&self, reader: &Thread) -> bool {
+    /// The reader is about to park; it must look at the queue after this and before it does.
+    fn announce(&self) {
+        self.0.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
-        let was_idle = self.0.swap(false, Ordering::AcqRel);
+    }
+
+    /// The reader goes on.
+    fn is_over(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// After a push: whether the reader must be woken.
+    fn take(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.0.swap(false, Ordering::AcqRel)
+    }
+
+    /// Wakes the reader if it is idle; whether it was.
+    pub(crate) fn wake(&self, reader: &Thread) -> bool {
+        let was_idle = self.take();
         if was_idle {
             wake(reader);
         }
@@ -81,12 +97,11 @@ impl<E: Engine> Reader<E> {
             if stopping {
                 return;
             }
-            self.idle.0.store(true, Ordering::Release);
-            fence(Ordering::SeqCst);
+            self.idle.announce();
             if self.shared.reads.is_empty() && !self.shared.is_stopping() {
                 thread::park();
             }
-            self.idle.0.store(false, Ordering::Release);
+            self.idle.is_over();
         }
     }
 
@@ -151,4 +166,33 @@ fn same<E: Engine>(engine: &E, read: &Read) -> Result<Option<Same>, DataError> {
         | Read::Sync { .. }
         | Read::Conversations { .. } => None,
     })
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn no_question_is_left_to_a_reader_that_parks() {
+        loom::model(|| {
+            // Stands for the queue: relaxed, so that only the fences order it.
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let idle = Arc::new(Idle::default());
+            let asker = {
+                let (waiting, idle) = (Arc::clone(&waiting), Arc::clone(&idle));
+                thread::spawn(move || {
+                    waiting.store(1, Ordering::Relaxed);
+                    idle.take()
+                })
+            };
+            idle.announce();
+            let parks = waiting.load(Ordering::Relaxed) == 0;
+            let is_woken = asker.join().unwrap();
+            assert!(!parks || is_woken, "it parks, and nobody wakes it");
+        });
+    }
 }
