@@ -314,6 +314,11 @@ fn a_fan_out_that_never_came_is_found() {
     // The journal is lost with the fan-outs that it would have completed: (what was done before,
     // who is missing what).
     let (g, d) = (group(10), direct(1, 2));
+    // A group of which everybody has heard, in chunks.
+    let everywhere = [FanOut(0, 9), FanOut(1, 9), Commit(0), Commit(1)];
+    let made =
+        [&[Create(g), Commit(0)][..], &everywhere, &[Fold(0), Fold(1), Commit(0), Commit(1)]]
+            .concat();
     let rows: [(&str, &[Step], &[&str]); 3] = [
         (
             "none of a channel's",
@@ -328,42 +333,13 @@ fn a_fan_out_that_never_came_is_found() {
         ),
         (
             "the last of a channel",
-            &[
-                Create(g),
-                Commit(0),
-                FanOut(0, 9),
-                FanOut(1, 9),
-                Commit(0),
-                Commit(1),
-                Fold(0),
-                Fold(1),
-                Commit(0),
-                Commit(1),
-                Post(g),
-                Commit(0),
-            ],
+            &[&made[..], &[Post(g), Commit(0)]].concat(),
             &["inbox of u1: c10 #2", "inbox of u2: c10 #2", "inbox of u3: c10 #2"],
         ),
         (
             "the coming of one",
-            &[
-                Create(g),
-                Commit(0),
-                FanOut(0, 9),
-                FanOut(1, 9),
-                Commit(0),
-                Commit(1),
-                Fold(0),
-                Fold(1),
-                Commit(0),
-                Commit(1),
-                Add(g, 4),
-                Commit(0),
-                FanOut(1, 9),
-                Commit(1),
-                Fold(1),
-                Commit(1),
-            ],
+            &[&made[..], &[Add(g, 4), Commit(0), FanOut(1, 9), Commit(1), Fold(1), Commit(1)]]
+                .concat(),
             &["inbox of u2: c10 #2", "inbox of u4: c10 #2"],
         ),
     ];
