@@ -40,3 +40,8 @@ pub const BREAKS_ITSELF: bool = variants::ON;
 pub mod ids {
     pub use wire::{DeviceId, UserId};
 }
+
+/// What a host must offer to the rings: for a look at it before a start.
+pub mod host {
+    pub use uring::{KERNEL_MINIMUM, ListenOptions, RingError, Support, probe};
+}

@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod check_config;
+mod doctor;
 mod serve;
 mod token;
 
@@ -33,6 +34,8 @@ enum Command {
     Check(check::Args),
     /// Check a configuration file, and print what it comes to
     CheckConfig(check_config::Args),
+    /// Look at this machine: what stands between it and so many sessions
+    Doctor(doctor::Args),
     /// Print an access token for a device, signed with the data directory's newest key
     Token(token::Args),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Token(args) => token::run(&args),
     };
     match result {
