@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::environment::{self, Environment};
 use crate::steps::Steps;
-use crate::{codegen, prerequisites, test, tidy};
+use crate::{codegen, conformance, fuzz, prerequisites, sim, test, tidy};
 
 /// Takes every step, also after a failed one, and fails if any has failed.
 pub(crate) fn ci() -> Result<()> {
@@ -30,5 +30,11 @@ pub(crate) fn ci() -> Result<()> {
         environment::run(command.env("RUSTDOCFLAGS", "--deny warnings"))
     });
     let counts = test::run_tests(&environment, &mut steps, None);
+    match conformance::missing() {
+        Some(why) => steps.skip("conformance", why),
+        None => drop(steps.take("conformance", || conformance::quick(&environment))),
+    }
+    steps.take("fuzzing", || fuzz::quick(&environment));
+    steps.take("simulation", || sim::quick(&environment));
     test::close(&steps, counts)
 }

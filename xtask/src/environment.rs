@@ -58,6 +58,11 @@ impl Environment {
             .join("\n")
     }
 
+    /// Where builds go.
+    pub(crate) fn target_dir(&self) -> PathBuf {
+        self.root.join(&self.target_dir)
+    }
+
     /// The checkout.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -65,7 +70,7 @@ impl Environment {
 
     /// A binary that a release build has put into the target directory.
     pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
-        self.root.join(&self.target_dir).join("release").join(name)
+        self.target_dir().join("release").join(name)
     }
 
     /// The same of a build with the profile that is shipped.
@@ -79,6 +84,13 @@ impl Environment {
         command.args(arguments).envs(self.variables());
         command
     }
+}
+
+/// The platform that the compiler compiles for: `x86_64-unknown-linux-gnu`.
+pub(crate) fn host() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("`rustc -vV` names no host")
 }
 
 /// Cargo in `root`, without the variables that `cargo run` added for xtask itself.

@@ -8,13 +8,18 @@ mod cache;
 mod ci;
 mod clock;
 mod codegen;
+mod conformance;
 mod console;
 mod crash_test;
 mod environment;
+mod fault_test;
+mod fuzz;
+mod memory_checks;
 mod prerequisites;
 mod python;
 mod rocksdb;
 mod run;
+mod sim;
 mod steps;
 mod test;
 mod tidy;
@@ -36,6 +41,16 @@ enum Task {
     Test(test::Arguments),
     /// Kill the server at random moments under load, and compare what it promised and kept.
     CrashTest(crash_test::Arguments),
+    /// Break the server's host in many ways, and tell what an operator sees.
+    FaultTest(fault_test::Arguments),
+    /// Run the Autobahn test suite against both roles of the WebSocket layer.
+    Conformance(conformance::Arguments),
+    /// Run the fuzz targets, each for a while.
+    Fuzz(fuzz::Arguments),
+    /// Check atomics and memory with loom, Miri, AddressSanitizer and valgrind.
+    MemoryChecks,
+    /// Live simulated lives of the core, under faults, and look after every step.
+    Sim(sim::Arguments),
     /// Run what a change must pass: format, tidy, lints, documentation, tests.
     Ci,
     /// Write the code generated from the schema.
@@ -71,6 +86,11 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Run(arguments) => return run::run(arguments),
         Task::Test(arguments) => test::test(arguments)?,
         Task::CrashTest(arguments) => return crash_test::crash_test(arguments),
+        Task::FaultTest(arguments) => return fault_test::fault_test(arguments),
+        Task::Conformance(arguments) => return conformance::conformance(arguments),
+        Task::Fuzz(arguments) => return fuzz::fuzz(arguments),
+        Task::MemoryChecks => memory_checks::memory_checks()?,
+        Task::Sim(arguments) => return sim::sim(arguments),
         Task::Ci => ci::ci()?,
         Task::Bench(arguments) => bench::bench(arguments.clone())?,
         Task::Codegen { check } => {

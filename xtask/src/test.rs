@@ -5,13 +5,12 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::crash_test;
 use crate::environment::{self, Environment, cache_dir};
 use crate::prerequisites;
 use crate::python::Venv;
 use crate::steps::Steps;
 use crate::typescript::{self, Prepared};
-use crate::{codegen, console};
+use crate::{codegen, console, crash_test, fault_test};
 
 /// What `test` is asked for.
 #[derive(clap::Args)]
@@ -42,27 +41,38 @@ pub(crate) fn run_tests(
     let mut counts = Counts::default();
     steps.take("tests", || cargo_test(environment, filter, &mut counts));
     if filter.is_none() {
-        crash_test(environment, steps, &mut counts);
+        break_it(environment, steps, &mut counts);
     }
     counts
 }
 
-/// The short form of `crash-test`; it counts as one test. The binaries are those that the tests of
-/// their packages have built: another `cargo build` would choose other features, and build again.
-fn crash_test(environment: &Environment, steps: &mut Steps, counts: &mut Counts) {
-    // What the tests of the ring go by as well.
-    if std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1") {
-        steps.skip("crash test", "MOORING_ALLOW_NO_URING=1");
-        counts.ignored += 1;
-        return;
-    }
-    let passed = steps.take("crash test", || {
+/// The short forms of `crash-test` and `fault-test`; each counts as one test. The binaries are
+/// those that the tests of their packages have built: another `cargo build` would choose other
+/// features, and build again.
+fn break_it(environment: &Environment, steps: &mut Steps, counts: &mut Counts) {
+    let crash = || {
         let verdict = crash_test::run(environment, &crash_test::Arguments::short())?;
         anyhow::ensure!(verdict.is_clean(), "{}", verdict.summary());
         Ok(())
-    });
-    counts.passed += u64::from(passed.is_some());
-    counts.failed += u64::from(passed.is_none());
+    };
+    let fault = || {
+        let found = fault_test::run(environment, &fault_test::Arguments::short())?;
+        anyhow::ensure!(found.is_empty(), "{}", found.join("; "));
+        Ok(())
+    };
+    let tests: [(&'static str, &dyn Fn() -> Result<()>); 2] =
+        [("crash test", &crash), ("fault test", &fault)];
+    for (name, run) in tests {
+        // What the tests of the ring go by as well.
+        if std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1") {
+            steps.skip(name, "MOORING_ALLOW_NO_URING=1");
+            counts.ignored += 1;
+            continue;
+        }
+        let passed = steps.take(name, run);
+        counts.passed += u64::from(passed.is_some());
+        counts.failed += u64::from(passed.is_none());
+    }
 }
 
 /// Prints the summary and, as the last line of standard output, what the tests came to.

@@ -4,6 +4,7 @@
 //! machine does to one it does to the others; the report gives medians over the rounds.
 
 mod plot;
+mod profile;
 mod report;
 mod server;
 
@@ -45,6 +46,9 @@ pub(crate) struct Arguments {
     out: PathBuf,
 }
 
+/// What the load generator is asked for: 500 conversations.
+const PAIRS: [&str; 4] = ["--pairs", "500", "--size", "64"];
+
 /// Rates that are asked of the pairs, in percent of the bare echo's.
 const RATE_PERCENTS: [u64; 6] = [10, 20, 25, 30, 35, 40];
 
@@ -71,6 +75,7 @@ pub(super) struct Measured {
     pub(super) groups: Vec<Sample>,
     pub(super) driver: String,
     pub(super) machine: String,
+    pub(super) profile: Option<profile::Profile>,
 }
 
 pub(crate) fn bench(mut arguments: Arguments) -> Result<()> {
@@ -84,6 +89,14 @@ pub(crate) fn bench(mut arguments: Arguments) -> Result<()> {
     for round in 1..=arguments.rounds {
         console::step(&format!("Round {round} of {}", arguments.rounds));
         measure_round(&environment, &mut arguments, &mut measured)?;
+    }
+    std::fs::create_dir_all(&arguments.out)
+        .with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    let graph = arguments.out.join("profile.svg");
+    profile::forget(&graph)?;
+    if let Some(rate) = report::profiled_rate(&measured) {
+        console::step(&format!("Profile at {rate} messages/s"));
+        measured.profile = profile::profile(&environment, &arguments, rate, &PAIRS, &graph)?;
     }
     report::write(&arguments.out, &arguments, &measured)
 }
@@ -102,9 +115,8 @@ fn measure_round(
     if arguments.rates.is_empty() {
         arguments.rates = RATE_PERCENTS.map(|percent| rate_of(echo, percent)).into();
     }
-    let pairs = ["--pairs", "500", "--size", "64"];
     for rate in &arguments.rates {
-        measured.pairs.push(chat(environment, arguments, *rate, &pairs)?);
+        measured.pairs.push(chat(environment, arguments, *rate, &PAIRS)?);
     }
     measured.fan_out.push(number(&baseline(environment, "bare-fanout")?, "/median"));
     let groups = ["--groups", "10", "--group-size", "100", "--size", "64"];
@@ -139,11 +151,8 @@ fn chat(
     let server = Server::start(environment, arguments.cores)?;
     let json = server.data().join("report.json");
     let before = server.processor_time()?;
-    let mut command = Command::new(environment.shipped_binary("loadgen"));
-    command.args(["run", "chat", "--url", &server.url(), "--data"]).arg(server.data());
-    command.args(["--rate", &rate.to_string(), "--warmup", &format!("{}s", arguments.warmup)]);
-    command.args(["--duration", &format!("{}s", arguments.seconds), "--json"]).arg(&json);
-    let output = command.args(load).output().context("cannot start loadgen")?;
+    let mut command = load_command(environment, arguments, &server, rate, load);
+    let output = command.arg("--json").arg(&json).output().context("cannot start loadgen")?;
     // 1: the oracle found something, 3: sessions were lost. Both are in the report.
     anyhow::ensure!(
         json.is_file(),
@@ -159,6 +168,20 @@ fn chat(
     ));
     server.stop()?;
     Ok(sample)
+}
+
+fn load_command(
+    environment: &Environment,
+    arguments: &Arguments,
+    server: &Server,
+    rate: u64,
+    load: &[&str],
+) -> Command {
+    let mut command = Command::new(environment.shipped_binary("loadgen"));
+    command.args(["run", "chat", "--url", &server.url(), "--data"]).arg(server.data());
+    command.args(["--rate", &rate.to_string(), "--warmup", &format!("{}s", arguments.warmup)]);
+    command.args(["--duration", &format!("{}s", arguments.seconds)]).args(load);
+    command
 }
 
 fn sample(report: &Value, rate: u64, spent: Duration, groups: Vec<(f64, u64)>) -> Sample {

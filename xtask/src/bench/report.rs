@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::plot::{Line, bars, lines};
+use super::profile::Profile;
 use super::{Arguments, Measured, Sample};
 use crate::console;
 
@@ -33,7 +34,6 @@ impl Row {
 
 /// Writes the page and its plots into `out`.
 pub(super) fn write(out: &Path, arguments: &Arguments, measured: &Measured) -> Result<()> {
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let (pairs, groups) = (rows(&measured.pairs), rows(&measured.groups));
     let (echo, fan_out) = (median(&measured.echo), median(&measured.fan_out));
     let best = pairs.iter().rev().find(|row| row.is_carried());
@@ -47,7 +47,7 @@ pub(super) fn write(out: &Path, arguments: &Arguments, measured: &Measured) -> R
         P99_MAX_MS,
         &[Line { name: "p99", points: &p99 }, Line { name: "p50", points: &p50 }],
     )?;
-    let at = best.or_else(|| pairs.first()).map_or(0, |row| row.rate);
+    let at = profiled_rate(measured).unwrap_or(0);
     let sizes = group_sizes(&measured.pairs, at);
     let title = format!("Messages of a commit group at {at} messages/s");
     bars(&out.join("commit-groups.svg"), &title, "messages, up to", &sizes)?;
@@ -73,6 +73,9 @@ pub(super) fn write(out: &Path, arguments: &Arguments, measured: &Measured) -> R
     writeln!(page, "![Latency over rate](latency.svg)\n")?;
     writeln!(page, "![Commit groups](commit-groups.svg)\n")?;
     table(&mut page, "10 groups of 100, 64 bytes", "bare ring fan-out", fan_out, &groups)?;
+    if let Some(profile) = &measured.profile {
+        profile_section(&mut page, profile)?;
+    }
     writeln!(page, "Server time is of all its threads, RocksDB's among them, over the messages")?;
     writeln!(page, "posted. The last column says how long the load generator waited for a")?;
     writeln!(
@@ -82,6 +85,32 @@ pub(super) fn write(out: &Path, arguments: &Arguments, measured: &Measured) -> R
     let path = out.join("README.md");
     std::fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
     console::answer(&page);
+    Ok(())
+}
+
+/// The rate that is looked at closely: the highest that was carried, or else the lowest of all.
+pub(super) fn profiled_rate(measured: &Measured) -> Option<u64> {
+    let pairs = rows(&measured.pairs);
+    let best = pairs.iter().rev().find(|row| row.is_carried());
+    best.or_else(|| pairs.first()).map(|row| row.rate)
+}
+
+fn profile_section(page: &mut String, profile: &Profile) -> Result<()> {
+    writeln!(page, "## Where the server's time goes at {} messages/s\n", profile.rate)?;
+    writeln!(page, "A run of its own with `perf record` looking on; the percentages are of the")?;
+    writeln!(page, "samples of all its threads. Right: time in the function itself.\n")?;
+    writeln!(page, "| thread | % | function | % |\n| --- | ---: | --- | ---: |")?;
+    let cells = |shares: &[(String, f64)], index: usize| {
+        shares.get(index).map_or_else(
+            || " |".to_owned(),
+            |(name, share)| format!("`{name}` | {:.1}", share * 100.0),
+        )
+    };
+    for index in 0..profile.leaves.len().max(profile.threads.len()) {
+        let (thread, leaf) = (cells(&profile.threads, index), cells(&profile.leaves, index));
+        writeln!(page, "| {thread} | {leaf} |")?;
+    }
+    writeln!(page, "\n[The flame graph](profile.svg)\n")?;
     Ok(())
 }
 

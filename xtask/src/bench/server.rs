@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::environment::Environment;
 
-/// Connections of one core: within a limit of 20,000 open files.
+/// How long the admin port may take to answer.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server; dropped, it is killed and its data is removed.
@@ -52,6 +52,11 @@ impl Server {
     /// Its data directory.
     pub(super) fn data(&self) -> std::path::PathBuf {
         self.data.path().join("data")
+    }
+
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Where clients connect.

@@ -11,12 +11,12 @@ const PAUSE_MS: (u64, u64) = (50, 1500);
 const RECOVERIES_PER_KILL: u64 = 4;
 
 /// Random numbers of a seed: splitmix64 (Steele, Lea and Flood 2014).
-pub(super) struct Random {
+pub(crate) struct Random {
     state: u64,
 }
 
 impl Random {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
@@ -29,7 +29,7 @@ impl Random {
     }
 
     /// From `least` to below `end`.
-    pub(super) fn within(&mut self, least: u64, end: u64) -> u64 {
+    pub(crate) fn within(&mut self, least: u64, end: u64) -> u64 {
         least + self.next() % (end - least)
     }
 
@@ -49,7 +49,7 @@ impl Random {
 
 /// The rounds so far.
 #[derive(Default)]
-pub(super) struct Rounds {
+pub(crate) struct Rounds {
     /// Kills of a server that was recovering.
     pub(super) interrupted: u32,
     /// From start to ready line, in the order of the rounds.

@@ -3,19 +3,23 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock;
 
 /// A server that takes longer to recover has hung.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
 
+/// How often a process that is to end is looked at.
+const END_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
 /// The lines of a child's standard output, as they come.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     lines: Receiver<String>,
 }
 
@@ -62,7 +66,7 @@ impl Lines {
 }
 
 /// A server, from its start to its kill.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     lines: Lines,
     started_at: Instant,
@@ -71,7 +75,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Its log is appended to `log`.
-    pub(super) fn start(mut command: Command, log: &Path) -> Result<Self> {
+    pub(crate) fn start(mut command: Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
@@ -82,7 +86,7 @@ impl Server {
     }
 
     /// Waits for the ready line; how long after the start it came.
-    pub(super) fn wait_until_ready(&mut self) -> Result<Duration> {
+    pub(crate) fn wait_until_ready(&mut self) -> Result<Duration> {
         if self.is_ready_within(RECOVERY_MAX)? {
             return Ok(self.started_at.elapsed());
         }
@@ -104,17 +108,53 @@ impl Server {
         Ok(false)
     }
 
+    /// Signals it.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        // It has not been waited for yet, so its process id is still its own.
+        kill_process(Pid::from_child(&self.child), signal).context("cannot signal the server")
+    }
+
+    /// Waits for its ready line or its end, whichever comes; `None`: it is ready.
+    pub(crate) fn ready_or_ended(&mut self) -> Result<Option<ExitStatus>> {
+        if self.lines.wait_for(|line| line.starts_with("ready "), RECOVERY_MAX).is_some() {
+            return Ok(None);
+        }
+        self.end().map(Some)
+    }
+
+    /// Waits for an end that it comes to by itself.
+    pub(crate) fn end(&mut self) -> Result<ExitStatus> {
+        match wait_for_end(&mut self.child, RECOVERY_MAX)? {
+            Some(status) => Ok(status),
+            None => bail!("the server does not end; see {}", self.log.display()),
+        }
+    }
+
     /// Ends it with SIGKILL, and waits until it is gone.
     ///
     /// # Errors
     /// It had ended before, by itself: a crash that is not of this test's making.
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait().context("cannot wait for the server")? {
             bail!("the server ended by itself ({status}); see {}", self.log.display());
         }
         self.child.kill().context("cannot kill the server")?;
         self.child.wait().context("cannot wait for the server")?;
         Ok(())
+    }
+}
+
+/// Waits until a child has ended, at most for `max`; `None`: it has not.
+pub(crate) fn wait_for_end(child: &mut Child, max: Duration) -> Result<Option<ExitStatus>> {
+    let asked_at = clock::now();
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a child")? {
+            return Ok(Some(status));
+        }
+        if asked_at.elapsed() > max {
+            return Ok(None);
+        }
+        std::thread::park_timeout(END_POLL_INTERVAL);
     }
 }
 

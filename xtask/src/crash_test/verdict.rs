@@ -24,7 +24,7 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Puts together what was measured. `check` is what `mooring check` said, `Err` if it found
     /// something.
-    pub(super) fn new(
+    pub(crate) fn new(
         rounds: Rounds,
         report: &str,
         status: ExitStatus,
