@@ -14,7 +14,7 @@ use signal_hook::flag;
 use crate::clock::{Clock, Nanos, wall_seconds};
 use crate::engine::{self, Assignment, Outcome, Signals, Tally, Word};
 use crate::machine;
-use crate::plan::{ChatPlan, KeySource, Plan, Scenario, Share};
+use crate::plan::{ChatPlan, IdlePlan, KeySource, Plan, Scenario, Share};
 use crate::progress::{Second, Stage};
 use crate::scenario::{Chat, ChatOptions, Idle};
 use crate::screen::Screen;
@@ -141,7 +141,11 @@ fn watch_interrupts(finish: &Arc<AtomicBool>) -> std::io::Result<()> {
 /// A thread's whole life.
 fn start(scenario: Scenario, share: Share, run: u32, work: Assignment) {
     match scenario {
-        Scenario::Idle { .. } => engine::run(work, || Idle),
+        Scenario::Idle(IdlePlan { chat: None, .. }) => engine::run(work, || Idle),
+        Scenario::Idle(IdlePlan { chat: Some(chat), .. }) => {
+            let options = ChatOptions { needs_all: false, ..options(&chat, share, run, &work) };
+            engine::run(work, || Chat::new(options));
+        }
         Scenario::Chat(chat) => {
             let options = options(&chat, share, run, &work);
             engine::run(work, || Chat::new(options));
@@ -150,19 +154,21 @@ fn start(scenario: Scenario, share: Share, run: u32, work: Assignment) {
 }
 
 fn options(chat: &ChatPlan, share: Share, run: u32, work: &Assignment) -> ChatOptions {
+    let talking = 2 * share.pairs + share.groups * chat.group_size;
     let all = 2.0 * f64::from(chat.pairs) + f64::from(chat.groups) * f64::from(chat.group_size);
     ChatOptions {
         pairs: share.pairs,
         groups: share.groups,
         group_size: chat.group_size,
         first_user: work.first_user,
-        rate: chat.rate * f64::from(share.sessions) / all,
+        rate: chat.rate * f64::from(talking) / all,
         arrivals: chat.arrivals,
         bytes: chat.bytes,
         unanswered_max: chat.unanswered_max,
         run,
         seed: work.seed,
         reconnects: work.reconnects,
+        needs_all: true,
     }
 }
 
@@ -229,7 +235,7 @@ impl Conductor<'_> {
     fn say_start(&mut self) {
         self.resident_bytes = machine::resident_bytes();
         match self.plan.scenario {
-            Scenario::Idle { .. } => {
+            Scenario::Idle(_) => {
                 let held: u32 = self.tallies.iter().map(|tally| tally.live).sum();
                 self.screen.answer(&format!("held {held}"));
             }

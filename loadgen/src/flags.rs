@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::engine::{DESCRIPTORS_SPARE, SESSIONS_PER_THREAD_MAX};
-use crate::plan::{ChatPlan, KeySource, Plan, Scenario};
+use crate::plan::{ChatPlan, IdlePlan, KeySource, Plan, Scenario};
 use crate::schedule::Arrivals;
 use crate::stamp::STAMP_BYTES;
 use crate::target::Target;
@@ -20,6 +20,9 @@ const THREADS_MAX: u32 = 256;
 
 /// Sessions in one run: what 24 bits of a ring's token leave, over all threads, and no host holds.
 const SESSIONS_MAX: u32 = 4_000_000;
+
+/// Unanswered messages of a session beyond which its next is dropped.
+const UNANSWERED_DEFAULT: usize = 256;
 
 /// The highest rate that is understood; far above what one host sends.
 const RATE_MAX: f64 = 10_000_000.0;
@@ -110,7 +113,7 @@ struct ChatArgs {
     #[arg(long, value_enum, default_value = "uniform")]
     arrivals: Arrivals,
     /// A session with so many unanswered messages drops its next one (and the report tells).
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = UNANSWERED_DEFAULT)]
     unanswered: usize,
     #[command(flatten)]
     common: CommonArgs,
@@ -121,6 +124,20 @@ struct IdleArgs {
     /// How many.
     #[arg(long, value_name = "N")]
     sessions: u32,
+    /// Of them, so many percent talk in pairs; the others are idle.
+    #[arg(long, value_name = "PERCENT")]
+    chat_percent: Option<f64>,
+    /// Messages a second of those who talk, together.
+    #[arg(
+        long,
+        value_name = "MESSAGES_PER_S",
+        default_value_t = 1000.0,
+        requires = "chat_percent"
+    )]
+    rate: f64,
+    /// Bytes of a message's body.
+    #[arg(long, value_name = "BYTES", default_value_t = 128, requires = "chat_percent")]
+    size: usize,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -140,12 +157,7 @@ pub(crate) fn parse(args: &[OsString], files_max: u64) -> Result<Plan, clap::Err
 fn check(scenario: ScenarioArgs, command: String, files_max: u64) -> Result<Plan, String> {
     let (scenario, common) = match scenario {
         ScenarioArgs::Chat(args) => check_chat(args)?,
-        ScenarioArgs::Idle(args) => {
-            if args.sessions == 0 {
-                return Err("--sessions is 0: ask for at least one".to_owned());
-            }
-            (Scenario::Idle { sessions: args.sessions }, args.common)
-        }
+        ScenarioArgs::Idle(args) => check_idle(args)?,
     };
     let sessions = scenario.sessions();
     let problem = format!("more than {SESSIONS_MAX} sessions: split the run over several hosts");
@@ -195,18 +207,7 @@ fn check_chat(args: ChatArgs) -> Result<(Scenario, CommonArgs), String> {
         let size = args.group_size;
         return Err(format!("--group-size {size}: it must be from 2 to {members_max}"));
     }
-    if !(args.rate > 0.0 && args.rate <= RATE_MAX) {
-        let rate = args.rate;
-        return Err(format!("--rate {rate}: it must be above 0 and at most {RATE_MAX}"));
-    }
-    let bytes_max = wire::limits::BODY_BYTES_MAX;
-    if !(STAMP_BYTES..=bytes_max).contains(&args.size) {
-        let size = args.size;
-        return Err(format!(
-            "--size {size}: it must be from {STAMP_BYTES} (each body carries what the oracle \
-             needs) to {bytes_max}"
-        ));
-    }
+    check_messages(args.rate, args.size)?;
     if !(1..=1 << 16).contains(&args.unanswered) {
         let unanswered = args.unanswered;
         return Err(format!("--unanswered {unanswered}: it must be from 1 to 65536"));
@@ -221,6 +222,50 @@ fn check_chat(args: ChatArgs) -> Result<(Scenario, CommonArgs), String> {
         unanswered_max: args.unanswered,
     };
     Ok((Scenario::Chat(plan), args.common))
+}
+
+fn check_idle(args: IdleArgs) -> Result<(Scenario, CommonArgs), String> {
+    let sessions = args.sessions;
+    if sessions == 0 {
+        return Err("--sessions is 0: ask for at least one".to_owned());
+    }
+    let Some(percent) = args.chat_percent else {
+        return Ok((Scenario::Idle(IdlePlan { idle: sessions, chat: None }), args.common));
+    };
+    if !(percent > 0.0 && percent <= 100.0) {
+        return Err(format!("--chat-percent {percent}: it must be above 0 and at most 100"));
+    }
+    check_messages(args.rate, args.size)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most half")]
+    let pairs = (f64::from(sessions) * percent / 200.0) as u32;
+    if pairs == 0 {
+        return Err(format!("--chat-percent {percent} of {sessions} sessions is not one pair"));
+    }
+    let chat = ChatPlan {
+        pairs,
+        groups: 0,
+        group_size: 2,
+        rate: args.rate,
+        bytes: args.size,
+        arrivals: Arrivals::Uniform,
+        unanswered_max: UNANSWERED_DEFAULT,
+    };
+    let plan = IdlePlan { idle: sessions - 2 * pairs, chat: Some(chat) };
+    Ok((Scenario::Idle(plan), args.common))
+}
+
+fn check_messages(rate: f64, size: usize) -> Result<(), String> {
+    if !(rate > 0.0 && rate <= RATE_MAX) {
+        return Err(format!("--rate {rate}: it must be above 0 and at most {RATE_MAX}"));
+    }
+    let bytes_max = wire::limits::BODY_BYTES_MAX;
+    if !(STAMP_BYTES..=bytes_max).contains(&size) {
+        return Err(format!(
+            "--size {size}: it must be from {STAMP_BYTES} (each body carries what the oracle \
+             needs) to {bytes_max}"
+        ));
+    }
+    Ok(())
 }
 
 /// As many threads as were asked for, if the sessions fit into their rings; otherwise as few as
@@ -314,7 +359,15 @@ mod tests {
                 "run idle --url ws://127.0.0.1:1 --key k --sessions 40000 --threads 2",
                 "--threads 2 is too few: a ring has room for 19936 sessions; --threads 3, or raise",
             ),
-            ("run idle --url ws://127.0.0.1:1 --key k --sessions 1 --rate 5", "--rate"),
+            ("run idle --url ws://127.0.0.1:1 --key k --sessions 1 --rate 5", "--chat-percent"),
+            (
+                "run idle --url ws://127.0.0.1:1 --key k --sessions 10 --chat-percent 101",
+                "--chat-percent 101: it must be above 0",
+            ),
+            (
+                "run idle --url ws://127.0.0.1:1 --key k --sessions 10 --chat-percent 1",
+                "is not one pair",
+            ),
         ];
         for (line, expected) in rows {
             let error = parse_line(line).unwrap_err();

@@ -39,11 +39,23 @@ pub(crate) struct Plan {
 pub(crate) enum Scenario {
     /// Pairs and groups talk.
     Chat(ChatPlan),
-    /// So many sessions are open.
-    Idle {
-        /// How many.
-        sessions: u32,
-    },
+    /// So many sessions are open, of which some may talk.
+    Idle(IdlePlan),
+}
+
+/// The `idle` scenario.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct IdlePlan {
+    /// Sessions that say nothing but heartbeats.
+    pub(crate) idle: u32,
+    /// The others: pairs that talk.
+    pub(crate) chat: Option<ChatPlan>,
+}
+
+impl IdlePlan {
+    fn pairs(&self) -> u32 {
+        self.chat.as_ref().map_or(0, |chat| chat.pairs)
+    }
 }
 
 /// The `chat` scenario.
@@ -75,7 +87,7 @@ impl Scenario {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Chat(_) => "chat",
-            Self::Idle { .. } => "idle",
+            Self::Idle(_) => "idle",
         }
     }
 
@@ -85,7 +97,15 @@ impl Scenario {
             Self::Chat(chat) => {
                 2 * u64::from(chat.pairs) + u64::from(chat.groups) * u64::from(chat.group_size)
             }
-            Self::Idle { sessions } => u64::from(*sessions),
+            Self::Idle(idle) => u64::from(idle.idle) + 2 * u64::from(idle.pairs()),
+        }
+    }
+
+    /// What its sessions say to each other, if they do.
+    pub(crate) const fn chat(&self) -> Option<&ChatPlan> {
+        match self {
+            Self::Chat(chat) => Some(chat),
+            Self::Idle(idle) => idle.chat.as_ref(),
         }
     }
 
@@ -97,7 +117,10 @@ impl Scenario {
                 let groups = u64::from(chat.groups.div_ceil(threads));
                 2 * pairs + groups * u64::from(chat.group_size)
             }
-            Self::Idle { sessions } => u64::from(sessions.div_ceil(threads)),
+            Self::Idle(idle) => {
+                let pairs = u64::from(idle.pairs().div_ceil(threads));
+                2 * pairs + u64::from(idle.idle.div_ceil(threads))
+            }
         }
     }
 
@@ -112,7 +135,11 @@ impl Scenario {
                     let (pairs, groups) = (part(chat.pairs), part(chat.groups));
                     (2 * pairs + groups * chat.group_size, pairs, groups)
                 }
-                Self::Idle { sessions } => (part(*sessions), 0, 0),
+                // Who talks comes first, and is opened first.
+                Self::Idle(idle) => {
+                    let pairs = part(idle.pairs());
+                    (2 * pairs + part(idle.idle), pairs, 0)
+                }
             };
             let share = Share { first, sessions, pairs, groups };
             first += sessions;
@@ -143,11 +170,17 @@ mod tests {
         })
     }
 
+    fn idle(sessions: u32, pairs: u32) -> Scenario {
+        let Scenario::Chat(chat) = chat(pairs, 0, 2) else { unreachable!() };
+        Scenario::Idle(IdlePlan { idle: sessions, chat: (pairs > 0).then_some(chat) })
+    }
+
     #[test]
     fn shares_are_all_there_is_follow_each_other_and_are_bounded_by_the_largest() {
         let rows = [
-            (Scenario::Idle { sessions: 10 }, 3),
-            (Scenario::Idle { sessions: 2 }, 4),
+            (idle(10, 0), 3),
+            (idle(2, 0), 4),
+            (idle(95, 5), 3),
             (chat(7, 0, 9), 2),
             (chat(7, 5, 9), 3),
             (chat(0, 1, 500), 2),

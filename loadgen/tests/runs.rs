@@ -189,6 +189,22 @@ fn idle_sessions_are_held_and_told_in_one_line() {
 }
 
 #[test]
+fn a_share_of_the_held_sessions_talks_and_is_followed_like_any_chat() {
+    let flags = "idle --sessions 50 --chat-percent 20 --rate 200 --threads 2 --warmup 100ms \
+                 --duration 500ms";
+    let Some((output, report)) = run(peer::start(Fault::None), flags) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).lines().any(|line| line == "held 50"), "{}", said(&output));
+    assert_eq!((&report["sessions"]["held"], &report["options"]["pairs"]), (&50.into(), &5.into()));
+    let count = |path: &str| report.pointer(path).unwrap().as_u64().unwrap();
+    assert!(count("/posted/count") > 0);
+    assert_eq!(count("/deliver_ms/count"), count("/posted/count"), "one receiver in a pair");
+    let Some((output, report)) = run(peer::start(Fault::Lose), flags) else { return };
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(report["oracle"]["lost"].as_u64().unwrap() > 0, "{report:#}");
+}
+
+#[test]
 fn nobody_there_is_told_with_the_reason() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

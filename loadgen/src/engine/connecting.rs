@@ -66,7 +66,7 @@ impl<S: Script> Engine<S> {
         if now.since(last_live) > OPENING_SILENCE_MAX {
             self.give_up_opening(now);
         }
-        if self.tally.given_up > 0 && (S::NEEDS_ALL || self.tally.live == 0) {
+        if self.tally.given_up > 0 && (self.script.needs_all() || self.tally.live == 0) {
             bail!(
                 "{} of {} sessions cannot be opened: {}",
                 self.tally.given_up,
@@ -163,7 +163,12 @@ impl<S: Script> Engine<S> {
         let retry = match slot.life {
             Life::Live => {
                 self.tally.live -= 1;
-                self.stage < Stage::Leaving && self.comes_back(session, now, ending)
+                if self.stage < Stage::Leaving {
+                    self.comes_back(session, now, ending)
+                } else {
+                    self.handle_left(now);
+                    false
+                }
             }
             Life::Connecting | Life::Opening if slot.is_returning() => {
                 self.connects.in_flight -= 1;

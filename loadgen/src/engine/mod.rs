@@ -21,6 +21,7 @@ macro_rules! desk {
 
 mod blocks;
 mod connecting;
+mod leaving;
 mod slot;
 mod timers;
 mod traffic;
@@ -65,9 +66,6 @@ const DRAIN_SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// A drain takes no longer, however much still comes: the server is hopelessly behind.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
-
-/// How long the server may take to close the connections we said good-bye on.
-const LEAVING_MAX: Duration = Duration::from_secs(3);
 
 /// Between two words about progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -186,6 +184,10 @@ struct Engine<S> {
     kit: Kit,
     timers: Timers,
     blocks: Blocks,
+    /// Who is to say good-bye, from here on.
+    leaves: u32,
+    /// Who has said good-bye and is still connected.
+    farewells: u32,
     /// Sessions that have written something.
     dirty: Vec<u32>,
     /// Sessions whose receive found no buffer.
@@ -217,7 +219,7 @@ pub(crate) fn run<S: Script>(work: Assignment, make: impl FnOnce() -> S) {
 impl<S: Script> Engine<S> {
     fn new(mut work: Assignment, script: S) -> Result<Self> {
         let sessions = u32::try_from(work.tokens.len()).context("sessions of a thread")?;
-        let options = slot::ring_options(sessions, work.connects_max, S::RECEIVES_MUCH);
+        let options = slot::ring_options(sessions, work.connects_max, script.lively());
         let ring = Ring::new(&options)?;
         if !ring.support().connect {
             bail!("connecting by ring needs Linux {}", uring::KERNEL_FOR_CONNECT);
@@ -232,12 +234,16 @@ impl<S: Script> Engine<S> {
             })
             .collect();
         let now = work.clock.now();
+        let is_lively = script.lively() > 0;
+        let block_bytes = if is_lively { blocks::TALK_BYTES } else { blocks::HEARTBEAT_BYTES };
         Ok(Self {
             ring,
             script,
             kit: Kit { encoder: wire::Encoder::default(), rng: SmallRng::seed_from_u64(work.seed) },
             timers: Timers::new(slots.len()),
-            blocks: Blocks::default(),
+            blocks: Blocks::new(block_bytes),
+            leaves: 0,
+            farewells: 0,
             dirty: Vec::new(),
             starved: Vec::new(),
             due: Vec::new(),
@@ -256,6 +262,16 @@ impl<S: Script> Engine<S> {
     }
 
     fn run(mut self) -> Result<Outcome> {
+        let result = self.run_stages();
+        self.hang_up();
+        result?;
+        let Self { tally, script, usage, ring, .. } = self;
+        let stats = ring.stats();
+        drop(ring);
+        Ok(Outcome { tally, traffic: script.finish(), usage, ring: stats })
+    }
+
+    fn run_stages(&mut self) -> Result<()> {
         while self.stage < Stage::Ended {
             let now = self.work.clock.now();
             if self.work.signals.stop.load(Ordering::Relaxed) {
@@ -269,11 +285,7 @@ impl<S: Script> Engine<S> {
             self.handle_completions();
             self.tell_progress();
         }
-        let Self { tally, script, usage, ring, .. } = self;
-        let stats = ring.stats();
-        // Closes what is still open, before the script's verdict takes its time.
-        drop(ring);
-        Ok(Outcome { tally, traffic: script.finish(), usage, ring: stats })
+        Ok(())
     }
 
     /// Does what the stage asks for; when it wants to be called again at the latest.
@@ -326,7 +338,7 @@ impl<S: Script> Engine<S> {
                 return Ok(next);
             }
             Stage::Leaving => {
-                if self.tally.live == 0 || now.since(self.stage_since) > LEAVING_MAX {
+                if self.has_left(now) {
                     self.enter(Stage::Ended, now);
                     return Ok(now);
                 }
@@ -358,19 +370,6 @@ impl<S: Script> Engine<S> {
             self.enter(Stage::Draining, now);
         }
         now
-    }
-
-    fn leave(&mut self, now: Nanos) {
-        self.tally.held = self.tally.live;
-        self.enter(Stage::Leaving, now);
-        for (session, slot) in (0..).zip(&mut self.slots) {
-            if slot.life == Life::Live {
-                slot.take_block(&mut self.blocks);
-                if slot.client.leave(&mut self.kit, &mut slot.out) {
-                    slot.mark(session, &mut self.dirty);
-                }
-            }
-        }
     }
 
     fn enter(&mut self, stage: Stage, now: Nanos) {

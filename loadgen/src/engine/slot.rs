@@ -118,10 +118,13 @@ impl Desk<'_> {
     }
 }
 
-/// The ring of a thread with this many sessions.
-pub(super) fn ring_options(sessions: u32, connects_max: u32, receives_much: bool) -> RingOptions {
+/// So many talking sessions of a thread fill no more buffers between two turns than idle ones.
+const LIVELY_FEW: u32 = 256;
+
+/// The ring of a thread with this many sessions, of which some receive much.
+pub(super) fn ring_options(sessions: u32, connects_max: u32, lively: u32) -> RingOptions {
     // Idle sessions receive a heartbeat's answer now and then; a chat is bursts of deliveries.
-    let (buffers, buffer_bytes) = if receives_much { (4096, 2048) } else { (512, 2048) };
+    let buffers = if lively > LIVELY_FEW { 4096 } else { 512 };
     let flights_max = sessions + connects_max;
     let cq_entries = (u32::from(buffers) + flights_max).next_power_of_two();
     RingOptions {
@@ -130,6 +133,6 @@ pub(super) fn ring_options(sessions: u32, connects_max: u32, receives_much: bool
         descriptors_max: sessions + DESCRIPTORS_SPARE,
         flights_max,
         buffers,
-        buffer_bytes,
+        buffer_bytes: 2048,
     }
 }

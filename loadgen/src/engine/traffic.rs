@@ -152,7 +152,7 @@ impl<S: Script> Engine<S> {
         let Some(descriptor) = slot.descriptor else { return };
         let token = Token::new(session, 0);
         slot.operations += 1;
-        slot.is_polled = !S::RECEIVES_MUCH;
+        slot.is_polled = !self.script.is_lively(session);
         if slot.is_polled {
             self.ring.poll(descriptor, token, Shots::One);
         } else {

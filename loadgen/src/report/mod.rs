@@ -13,7 +13,7 @@ use crate::engine::Tally;
 use crate::histogram::{Band, Figures};
 use crate::machine::Machine;
 use crate::oracle::Findings;
-use crate::plan::{Plan, Scenario};
+use crate::plan::Plan;
 use crate::scenario::Traffic;
 pub(crate) use text::render;
 
@@ -323,18 +323,15 @@ fn sessions(tally: &Tally, opening: Duration) -> Sessions {
 }
 
 fn options(plan: &Plan) -> Options {
-    let chat = match &plan.scenario {
-        Scenario::Chat(chat) => Some(ChatOptions {
-            pairs: chat.pairs,
-            groups: chat.groups,
-            group_size: chat.group_size,
-            rate: chat.rate,
-            size: chat.bytes,
-            arrivals: format!("{:?}", chat.arrivals).to_lowercase(),
-            unanswered_max: chat.unanswered_max,
-        }),
-        Scenario::Idle { .. } => None,
-    };
+    let chat = plan.scenario.chat().map(|chat| ChatOptions {
+        pairs: chat.pairs,
+        groups: chat.groups,
+        group_size: chat.group_size,
+        rate: chat.rate,
+        size: chat.bytes,
+        arrivals: format!("{:?}", chat.arrivals).to_lowercase(),
+        unanswered_max: chat.unanswered_max,
+    });
     Options {
         urls: plan.targets.iter().map(|target| target.url.clone()).collect(),
         threads: plan.threads,

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::clock::Nanos;
 use crate::engine::Outcome;
-use crate::plan::{ChatPlan, KeySource};
+use crate::plan::{ChatPlan, IdlePlan, KeySource, Scenario};
 use crate::schedule::Arrivals;
 use crate::target::Target;
 
@@ -148,7 +148,8 @@ fn the_json_of_idle_sessions_has_no_messages() {
     first.tally.given_up = 1;
     first.tally.dropped.insert("closed 1001: bye".to_owned(), 1);
     let ended = ended(vec![first, outcome(None)]);
-    let report = Report::new(&plan(Scenario::Idle { sessions: 4 }), &ended, machine());
+    let report =
+        Report::new(&plan(Scenario::Idle(IdlePlan { idle: 4, chat: None })), &ended, machine());
     let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
     for absent in ["posted", "ack_ms", "oracle"] {
         assert!(json.get(absent).is_none(), "{absent}");

@@ -51,6 +51,8 @@ pub(crate) struct ChatOptions {
     pub(crate) seed: u64,
     /// Sessions that end come back.
     pub(crate) reconnects: bool,
+    /// Not one of the sessions may be missing.
+    pub(crate) needs_all: bool,
 }
 
 /// The script of `chat`.
@@ -316,10 +318,22 @@ impl Chat {
 }
 
 impl Script for Chat {
-    const NEEDS_ALL: bool = true;
-    const RECEIVES_MUCH: bool = true;
+    fn needs_all(&self) -> bool {
+        self.options.needs_all
+    }
+
+    fn lively(&self) -> u32 {
+        u32::try_from(self.members.len()).expect("sessions of a thread")
+    }
+
+    fn is_lively(&self, session: u32) -> bool {
+        (session as usize) < self.members.len()
+    }
 
     fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos) {
+        if !self.is_lively(session) {
+            return;
+        }
         match news {
             News::Live(head, limits) => {
                 self.check_limits(limits);
@@ -338,6 +352,9 @@ impl Script for Chat {
     }
 
     fn handle_ended(&mut self, session: u32) {
+        if !self.is_lively(session) {
+            return;
+        }
         let member = &mut self.members[session as usize];
         member.link = Link::Gone;
         self.in_flight -= member.pending.len() as u64;
@@ -345,6 +362,9 @@ impl Script for Chat {
     }
 
     fn handle_broken(&mut self, session: u32) {
+        if !self.is_lively(session) {
+            return;
+        }
         self.members[session as usize].link = Link::Down;
     }
 

@@ -12,8 +12,17 @@ use crate::engine::Desk;
 pub(crate) struct Idle;
 
 impl Script for Idle {
-    const NEEDS_ALL: bool = false;
-    const RECEIVES_MUCH: bool = false;
+    fn needs_all(&self) -> bool {
+        false
+    }
+
+    fn lively(&self) -> u32 {
+        0
+    }
+
+    fn is_lively(&self, _session: u32) -> bool {
+        false
+    }
 
     fn handle_news(&mut self, _session: u32, _news: &News<'_>, _now: Nanos) {}
 

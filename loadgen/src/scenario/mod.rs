@@ -41,10 +41,14 @@ impl Window {
 ///
 /// `handle_*`: the world told. `prepare`, `begin`, `send_due`: verbs. The others tell.
 pub(crate) trait Script {
-    /// Nothing can be done without every session.
-    const NEEDS_ALL: bool;
-    /// Sessions receive bursts, not now and then a heartbeat's answer.
-    const RECEIVES_MUCH: bool;
+    /// Whether nothing can be done without every session.
+    fn needs_all(&self) -> bool;
+
+    /// How many sessions receive bursts, not now and then a heartbeat's answer.
+    fn lively(&self) -> u32;
+
+    /// Whether this is one of them.
+    fn is_lively(&self, session: u32) -> bool;
 
     /// A session tells something.
     fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos);
