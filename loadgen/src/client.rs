@@ -220,6 +220,13 @@ impl Client {
         is_refused && self.state.ticket.take().is_some()
     }
 
+    /// The next Hello says this cursor, as of a device that has kept nothing behind it, and is not
+    /// said before so long.
+    pub(crate) fn rewind(&mut self, cursor: InboxSeq, after: Duration) {
+        self.state.inbox = cursor;
+        self.state.come_back_after = after;
+    }
+
     /// How long the server asked to wait before the next connection; zero if it did not.
     pub(crate) fn take_delay(&mut self) -> Duration {
         std::mem::take(&mut self.state.come_back_after)

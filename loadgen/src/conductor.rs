@@ -16,7 +16,7 @@ use crate::engine::{self, Assignment, Outcome, Signals, Tally, Word};
 use crate::machine;
 use crate::plan::{ChatPlan, IdlePlan, KeySource, Plan, Scenario, Share};
 use crate::progress::{Second, Stage};
-use crate::scenario::{Chat, ChatOptions, Idle};
+use crate::scenario::{Chat, ChatOptions, Idle, Returning, ReturningOptions};
 use crate::screen::Screen;
 use crate::tokens::Minter;
 
@@ -34,6 +34,10 @@ const LEAD: Duration = Duration::from_millis(50);
 pub(crate) struct Ended {
     /// One for each thread.
     pub(crate) outcomes: Vec<Outcome>,
+    /// When measuring began.
+    pub(crate) window_begin: Nanos,
+    /// Nobody who hung up on purpose is missing.
+    pub(crate) all_back: bool,
     /// From the first connection asked for to the last session live.
     pub(crate) opening: Duration,
     /// What the rings offer.
@@ -71,7 +75,8 @@ pub(crate) fn run(plan: &Plan, screen: &mut Screen) -> Result<Ended> {
     // Never the same, or a run would repeat the nonces of the one before.
     let run: u32 = rand::random();
     let (words, heard) = mpsc::channel();
-    let signals = Arc::new(Signals::default());
+    let absence = plan.scenario.absence();
+    let signals = Arc::new(Signals::new(absence.map_or(0, |absence| absence.sessions)));
     watch_interrupts(&signals.finish).context("signals cannot be watched for")?;
     let targets: Arc<[_]> = plan.targets.as_slice().into();
     let connects_max = (CONNECTS_MAX / plan.threads).clamp(8, CONNECTS_PER_THREAD_MAX);
@@ -87,7 +92,10 @@ pub(crate) fn run(plan: &Plan, screen: &mut Screen) -> Result<Ended> {
             connects_max,
             warmup: plan.warmup,
             duration: plan.duration,
-            reconnects: plan.reconnects,
+            // Who hangs up comes back, and who stays may be sent away.
+            reconnects: plan.reconnects || absence.is_some(),
+            absence,
+            leaves: absence.is_some() && share.pairs == 0,
             clock,
             seed: seeds.next_u64(),
             signals: signals.clone(),
@@ -119,7 +127,10 @@ pub(crate) fn run(plan: &Plan, screen: &mut Screen) -> Result<Ended> {
     result?;
     let measured = conductor.measured();
     let last_live = conductor.outcomes.iter().map(|outcome| outcome.tally.last_live).max();
+    let start = Nanos(conductor.signals.start.load(Ordering::Relaxed));
     Ok(Ended {
+        window_begin: start.plus(plan.warmup),
+        all_back: conductor.signals.absence.over_at().is_some(),
         opening: last_live.unwrap_or_default().since(began),
         ring: conductor.ring,
         resident_bytes: conductor.resident_bytes,
@@ -150,7 +161,22 @@ fn start(scenario: Scenario, share: Share, run: u32, work: Assignment) {
             let options = options(&chat, share, run, &work);
             engine::run(work, || Chat::new(options));
         }
+        Scenario::Connect(_) => start_returning(0, run, work),
+        Scenario::Storm(storm) if share.pairs > 0 => {
+            let options = options(&storm.chat, share, run, &work);
+            engine::run(work, || Chat::new(ChatOptions { has_timeline: true, ..options }));
+        }
+        Scenario::Storm(storm) => {
+            machine::lower_priority();
+            start_returning(storm.waiting, run, work);
+        }
     }
+}
+
+fn start_returning(waiting: u32, run: u32, work: Assignment) {
+    let sessions = u32::try_from(work.tokens.len()).expect("sessions of a thread");
+    let options = ReturningOptions { sessions, waiting, first_user: work.first_user, run };
+    engine::run(work, || Returning::new(options));
 }
 
 fn options(chat: &ChatPlan, share: Share, run: u32, work: &Assignment) -> ChatOptions {
@@ -169,6 +195,7 @@ fn options(chat: &ChatPlan, share: Share, run: u32, work: &Assignment) -> ChatOp
         seed: work.seed,
         reconnects: work.reconnects,
         needs_all: true,
+        has_timeline: false,
     }
 }
 
@@ -239,7 +266,9 @@ impl Conductor<'_> {
                 let held: u32 = self.tallies.iter().map(|tally| tally.live).sum();
                 self.screen.answer(&format!("held {held}"));
             }
-            Scenario::Chat(_) => self.screen.answer("started"),
+            Scenario::Chat(_) | Scenario::Connect(_) | Scenario::Storm(_) => {
+                self.screen.answer("started");
+            }
         }
         let start = self.clock.now().plus(LEAD);
         self.signals.start.store(start.0, Ordering::Release);
@@ -252,7 +281,8 @@ impl Conductor<'_> {
 
     fn measured(&self) -> Duration {
         let longest = self.outcomes.iter().map(|outcome| outcome.usage.wall).max();
-        longest.filter(|_| self.is_cut()).unwrap_or(self.plan.duration)
+        let ends_by_itself = self.plan.scenario.absence().is_some();
+        longest.filter(|_| self.is_cut() || ends_by_itself).unwrap_or(self.plan.duration)
     }
 
     fn show(&mut self) {

@@ -25,6 +25,8 @@ pub(crate) enum Ending {
     Broken(Errno),
     /// It took too long to become live.
     Timeout,
+    /// The scenario wanted it.
+    HungUp,
 }
 
 impl Ending {
@@ -51,13 +53,18 @@ impl Ending {
             Self::EndOfStream => "connection ended without a close frame".to_owned(),
             Self::Broken(errno) => format!("connection broke: {}", plain(*errno)),
             Self::Timeout => "not live in time".to_owned(),
+            Self::HungUp => "hung up on purpose".to_owned(),
         }
     }
 
     /// Whether trying again soon may help: the world was in the way, not a disagreement.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::EndOfStream | Self::Broken(_) | Self::Timeout => true,
+            Self::Connect(_)
+            | Self::EndOfStream
+            | Self::Broken(_)
+            | Self::Timeout
+            | Self::HungUp => true,
             Self::Refused(ResponseRefusal::Status { status, .. }) => {
                 matches!(status, 429 | 500..=599)
             }
@@ -106,6 +113,7 @@ mod tests {
             (Ending::EndOfStream, "without a close frame", true),
             (Ending::Broken(Errno::CONNRESET), "connection broke: Connection reset", true),
             (Ending::Timeout, "not live in time", true),
+            (Ending::HungUp, "on purpose", true),
         ];
         for (ending, expected, may_pass) in rows {
             let label = ending.label();

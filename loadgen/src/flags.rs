@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::engine::{DESCRIPTORS_SPARE, SESSIONS_PER_THREAD_MAX};
-use crate::plan::{ChatPlan, IdlePlan, KeySource, Plan, Scenario};
+use crate::plan::{ChatPlan, ConnectPlan, IdlePlan, KeySource, Plan, Scenario, StormPlan};
 use crate::schedule::Arrivals;
 use crate::stamp::STAMP_BYTES;
 use crate::target::Target;
@@ -23,6 +23,9 @@ const SESSIONS_MAX: u32 = 4_000_000;
 
 /// Unanswered messages of a session beyond which its next is dropped.
 const UNANSWERED_DEFAULT: usize = 256;
+
+/// Who hangs up on purpose may take so long to come back.
+const RETURN_MAX: Duration = Duration::from_secs(300);
 
 /// The highest rate that is understood; far above what one host sends.
 const RATE_MAX: f64 = 10_000_000.0;
@@ -53,6 +56,10 @@ enum ScenarioArgs {
     Chat(ChatArgs),
     /// Sessions that are open and say nothing but heartbeats.
     Idle(IdleArgs),
+    /// How many sessions a second begin.
+    Connect(ConnectArgs),
+    /// Sessions that hang up all at once and come back, while others talk.
+    Storm(StormArgs),
 }
 
 #[derive(Args, Debug)]
@@ -72,7 +79,8 @@ struct CommonArgs {
     /// Time before measuring begins, at the same rate.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     warmup: Duration,
-    /// Time that is measured (chat), or that sessions are held (idle).
+    /// Time that is measured (chat), or that sessions are held (idle). The others end by
+    /// themselves.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     duration: Duration,
     /// The first user's number; the others follow.
@@ -142,6 +150,45 @@ struct IdleArgs {
     common: CommonArgs,
 }
 
+#[derive(Args, Debug)]
+struct ConnectArgs {
+    /// How many.
+    #[arg(long, value_name = "N")]
+    sessions: u32,
+    /// Then they hang up, and resume with their tickets.
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args, Debug)]
+struct StormArgs {
+    /// Sessions that hang up and come back.
+    #[arg(long, value_name = "N")]
+    sessions: u32,
+    /// Sessions that stay, and talk in pairs.
+    #[arg(long, value_name = "N")]
+    established: u32,
+    /// They come back at a random time within this; 0 for at once.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    jitter: Duration,
+    /// Messages that wait for each of them, and as many of its own.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    waiting: u32,
+    /// Time that is measured before they hang up, and again when all are back.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    calm: Duration,
+    /// Messages a second of those who stay, together.
+    #[arg(long, value_name = "MESSAGES_PER_S", default_value_t = 1000.0)]
+    rate: f64,
+    /// Bytes of a message's body.
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    size: usize,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
 /// Reads the command line; `files_max` is the limit of open files.
 ///
 /// # Errors
@@ -158,6 +205,8 @@ fn check(scenario: ScenarioArgs, command: String, files_max: u64) -> Result<Plan
     let (scenario, common) = match scenario {
         ScenarioArgs::Chat(args) => check_chat(args)?,
         ScenarioArgs::Idle(args) => check_idle(args)?,
+        ScenarioArgs::Connect(args) => check_connect(args)?,
+        ScenarioArgs::Storm(args) => check_storm(args)?,
     };
     let sessions = scenario.sessions();
     let problem = format!("more than {SESSIONS_MAX} sessions: split the run over several hosts");
@@ -174,7 +223,13 @@ fn check(scenario: ScenarioArgs, command: String, files_max: u64) -> Result<Plan
                 .to_owned());
         }
     };
-    if common.duration.is_zero() {
+    let duration = match &scenario {
+        Scenario::Chat(_) | Scenario::Idle(_) => common.duration,
+        Scenario::Connect(connect) if !connect.resumes => Duration::from_millis(1),
+        Scenario::Connect(_) => RETURN_MAX,
+        Scenario::Storm(storm) => RETURN_MAX + 2 * storm.calm,
+    };
+    if duration.is_zero() {
         return Err("--duration is 0: nothing would be measured".to_owned());
     }
     let last_user = common.first_user.checked_add(sessions.into());
@@ -182,13 +237,15 @@ fn check(scenario: ScenarioArgs, command: String, files_max: u64) -> Result<Plan
         return Err("--first-user must be from 1 to what leaves room for all users".to_owned());
     }
     let threads = check_threads(common.threads, &scenario, files_max)?;
+    let is_connect = matches!(scenario, Scenario::Connect(_));
     Ok(Plan {
         scenario,
         targets,
         key,
         threads,
-        warmup: common.warmup,
-        duration: common.duration,
+        // Nothing is sent that a start could disturb.
+        warmup: if is_connect { Duration::ZERO } else { common.warmup },
+        duration,
         first_user: common.first_user,
         reconnects: common.reconnect,
         json: common.json,
@@ -241,17 +298,48 @@ fn check_idle(args: IdleArgs) -> Result<(Scenario, CommonArgs), String> {
     if pairs == 0 {
         return Err(format!("--chat-percent {percent} of {sessions} sessions is not one pair"));
     }
-    let chat = ChatPlan {
+    let chat = self::pairs(pairs, args.rate, args.size);
+    let plan = IdlePlan { idle: sessions - 2 * pairs, chat: Some(chat) };
+    Ok((Scenario::Idle(plan), args.common))
+}
+
+fn check_connect(args: ConnectArgs) -> Result<(Scenario, CommonArgs), String> {
+    let ConnectArgs { sessions, resume, common } = args;
+    if sessions == 0 {
+        return Err("--sessions is 0: ask for at least one".to_owned());
+    }
+    Ok((Scenario::Connect(ConnectPlan { sessions, resumes: resume }), common))
+}
+
+fn check_storm(args: StormArgs) -> Result<(Scenario, CommonArgs), String> {
+    check_messages(args.rate, args.size)?;
+    for (flag, count) in [("--sessions", args.sessions), ("--established", args.established)] {
+        if count == 0 || !count.is_multiple_of(2) {
+            return Err(format!("{flag} {count}: it must be an even number above 0, for pairs"));
+        }
+    }
+    if !(1..=100).contains(&args.waiting) {
+        return Err(format!("--waiting {}: it must be from 1 to 100", args.waiting));
+    }
+    if args.calm.is_zero() {
+        return Err("--calm is 0: there would be nothing to compare with".to_owned());
+    }
+    let chat = pairs(args.established / 2, args.rate, args.size);
+    let StormArgs { sessions, waiting, jitter, calm, .. } = args;
+    Ok((Scenario::Storm(StormPlan { chat, sessions, waiting, jitter, calm }), args.common))
+}
+
+/// Pairs that talk as in `chat`, with its defaults.
+const fn pairs(pairs: u32, rate: f64, bytes: usize) -> ChatPlan {
+    ChatPlan {
         pairs,
         groups: 0,
         group_size: 2,
-        rate: args.rate,
-        bytes: args.size,
+        rate,
+        bytes,
         arrivals: Arrivals::Uniform,
         unanswered_max: UNANSWERED_DEFAULT,
-    };
-    let plan = IdlePlan { idle: sessions - 2 * pairs, chat: Some(chat) };
-    Ok((Scenario::Idle(plan), args.common))
+    }
 }
 
 fn check_messages(rate: f64, size: usize) -> Result<(), String> {
@@ -329,7 +417,15 @@ mod tests {
         let rows = [
             ("", "Usage"),
             ("run", "Usage"),
-            ("run storm", "unrecognized subcommand 'storm'"),
+            ("run stomr", "unrecognized subcommand 'stomr'"),
+            (
+                "run storm --url ws://127.0.0.1:1 --key k --sessions 3 --established 2",
+                "--sessions 3: it must be an even number",
+            ),
+            (
+                "run storm --url ws://127.0.0.1:1 --key k --sessions 2 --established 2 --calm 0",
+                "--calm is 0",
+            ),
             ("run chat --pairs 1 --key k", "--url"),
             ("run chat --url ws://127.0.0.1:1 --key k", "--pairs N, --groups N or both"),
             ("run chat --url ws://127.0.0.1:1 --pairs 1", "--data DIR"),

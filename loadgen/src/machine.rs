@@ -55,6 +55,15 @@ pub(crate) fn raise_files_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// How much the calling thread steps back.
+const NICE: i32 = 10;
+
+/// Lets the others of the machine go before the calling thread, for clients that would be on other
+/// machines. Where that is not permitted they stay equal.
+pub(crate) fn lower_priority() {
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 /// The value of a line `name : value`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine::{AbsencePlan, SESSIONS_PER_THREAD_MAX};
 use crate::schedule::Arrivals;
 use crate::target::Target;
 
@@ -41,6 +42,40 @@ pub(crate) enum Scenario {
     Chat(ChatPlan),
     /// So many sessions are open, of which some may talk.
     Idle(IdlePlan),
+    /// So many sessions begin, and may hang up and begin again with their tickets.
+    Connect(ConnectPlan),
+    /// So many sessions hang up at once and come back, while others talk.
+    Storm(StormPlan),
+}
+
+/// The `connect` scenario.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ConnectPlan {
+    pub(crate) sessions: u32,
+    /// They hang up, and resume with their tickets.
+    pub(crate) resumes: bool,
+}
+
+/// The `storm` scenario.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct StormPlan {
+    /// Who stays, and talks.
+    pub(crate) chat: ChatPlan,
+    /// Who hangs up; an even number.
+    pub(crate) sessions: u32,
+    /// Messages from the other of its pair that wait for each.
+    pub(crate) waiting: u32,
+    pub(crate) jitter: Duration,
+    /// Before they hang up, and after all are back.
+    pub(crate) calm: Duration,
+}
+
+impl StormPlan {
+    /// Threads, of so many, on which nobody hangs up: as few as hold those who talk.
+    pub(crate) const fn chat_threads(&self, threads: u32) -> u32 {
+        let wanted = (2 * self.chat.pairs).div_ceil(SESSIONS_PER_THREAD_MAX);
+        if wanted < threads { wanted } else { threads - 1 }
+    }
 }
 
 /// The `idle` scenario.
@@ -88,6 +123,8 @@ impl Scenario {
         match self {
             Self::Chat(_) => "chat",
             Self::Idle(_) => "idle",
+            Self::Connect(_) => "connect",
+            Self::Storm(_) => "storm",
         }
     }
 
@@ -98,6 +135,8 @@ impl Scenario {
                 2 * u64::from(chat.pairs) + u64::from(chat.groups) * u64::from(chat.group_size)
             }
             Self::Idle(idle) => u64::from(idle.idle) + 2 * u64::from(idle.pairs()),
+            Self::Connect(connect) => connect.sessions.into(),
+            Self::Storm(storm) => 2 * u64::from(storm.chat.pairs) + u64::from(storm.sessions),
         }
     }
 
@@ -106,6 +145,27 @@ impl Scenario {
         match self {
             Self::Chat(chat) => Some(chat),
             Self::Idle(idle) => idle.chat.as_ref(),
+            Self::Connect(_) => None,
+            Self::Storm(storm) => Some(&storm.chat),
+        }
+    }
+
+    /// Who hangs up on purpose and comes back, if anybody does.
+    pub(crate) fn absence(&self) -> Option<AbsencePlan> {
+        match self {
+            Self::Connect(connect) if connect.resumes => Some(AbsencePlan {
+                sessions: connect.sessions,
+                calm: Duration::ZERO,
+                jitter: Duration::ZERO,
+                is_storm: false,
+            }),
+            Self::Storm(storm) => Some(AbsencePlan {
+                sessions: storm.sessions,
+                calm: storm.calm,
+                jitter: storm.jitter,
+                is_storm: true,
+            }),
+            Self::Chat(_) | Self::Idle(_) | Self::Connect(_) => None,
         }
     }
 
@@ -120,6 +180,16 @@ impl Scenario {
             Self::Idle(idle) => {
                 let pairs = u64::from(idle.pairs().div_ceil(threads));
                 2 * pairs + u64::from(idle.idle.div_ceil(threads))
+            }
+            Self::Connect(connect) => connect.sessions.div_ceil(threads).into(),
+            Self::Storm(storm) => {
+                let talking = storm.chat_threads(threads);
+                if talking == 0 {
+                    return u64::MAX;
+                }
+                let pairs = storm.chat.pairs.div_ceil(talking);
+                let others = (storm.sessions / 2).div_ceil(threads - talking);
+                2 * u64::from(pairs.max(others))
             }
         }
     }
@@ -139,6 +209,20 @@ impl Scenario {
                 Self::Idle(idle) => {
                     let pairs = part(idle.pairs());
                     (2 * pairs + part(idle.idle), pairs, 0)
+                }
+                Self::Connect(connect) => (part(connect.sessions), 0, 0),
+                Self::Storm(storm) => {
+                    let talking = storm.chat_threads(threads);
+                    match index.checked_sub(talking) {
+                        None => {
+                            let pairs = self::part(storm.chat.pairs, talking, index);
+                            (2 * pairs, pairs, 0)
+                        }
+                        Some(index) => {
+                            let others = self::part(storm.sessions / 2, threads - talking, index);
+                            (2 * others, 0, 0)
+                        }
+                    }
                 }
             };
             let share = Share { first, sessions, pairs, groups };
@@ -175,12 +259,30 @@ mod tests {
         Scenario::Idle(IdlePlan { idle: sessions, chat: (pairs > 0).then_some(chat) })
     }
 
+    fn storm(sessions: u32, pairs: u32) -> Scenario {
+        let Scenario::Chat(chat) = chat(pairs, 0, 2) else { unreachable!() };
+        let (jitter, calm) = (Duration::ZERO, Duration::ZERO);
+        Scenario::Storm(StormPlan { chat, sessions, waiting: 1, jitter, calm })
+    }
+
+    #[test]
+    fn who_talks_and_who_hangs_up_are_on_threads_of_their_own() {
+        for share in storm(40_000, 20_000).shares(5) {
+            assert!(share.pairs == 0 || share.sessions == 2 * share.pairs);
+            assert!(share.sessions.is_multiple_of(2), "pairs are not divided");
+        }
+        assert_eq!(storm(2, 1).largest_share(1), u64::MAX, "one thread is too few");
+    }
+
     #[test]
     fn shares_are_all_there_is_follow_each_other_and_are_bounded_by_the_largest() {
         let rows = [
             (idle(10, 0), 3),
             (idle(2, 0), 4),
             (idle(95, 5), 3),
+            (storm(100, 7), 4),
+            (storm(2, 1), 2),
+            (storm(40_000, 20_000), 5),
             (chat(7, 0, 9), 2),
             (chat(7, 5, 9), 3),
             (chat(0, 1, 500), 2),

@@ -204,6 +204,46 @@ fn a_share_of_the_held_sessions_talks_and_is_followed_like_any_chat() {
     assert!(report["oracle"]["lost"].as_u64().unwrap() > 0, "{report:#}");
 }
 
+const STORM: &str = "storm --sessions 40 --established 10 --rate 200 --calm 500ms --threads 3 \
+                     --jitter 100ms --warmup 100ms";
+
+#[test]
+fn all_who_hang_up_come_back_by_cursor_while_the_others_talk() {
+    let Some((output, report)) = run(peer::start(Fault::None), STORM) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let count = |path: &str| report.pointer(path).unwrap().as_u64().unwrap();
+    assert_eq!((count("/sessions/reconnects"), count("/sessions/resumed")), (40, 40));
+    assert_eq!((count("/sessions/held"), count("/oracle/lost")), (50, 0));
+    assert!(report["storm"]["return_s"].as_f64().unwrap() > 0.0, "{report:#}");
+    let slots = report["storm"]["timeline"].as_array().unwrap();
+    let in_slots: u64 = slots.iter().map(|slot| slot["count"].as_u64().unwrap()).sum();
+    assert_eq!(in_slots, count("/delivered/count"));
+    for phase in ["before", "during", "after"] {
+        assert!(count(&format!("/storm/deliver_ms/{phase}/count")) > 0, "{report:#}");
+    }
+}
+
+#[test]
+fn what_does_not_come_back_to_who_was_away_is_found() {
+    for (fault, finding) in [(Fault::BreakAndLose, "gaps"), (Fault::BreakAndForget, "lost")] {
+        let Some((output, report)) = run(peer::start(fault), STORM) else { return };
+        assert_eq!(output.status.code(), Some(1), "{fault:?}: {}", said(&output));
+        assert!(report["oracle"][finding].as_u64().unwrap() >= 40, "{fault:?}: {report:#}");
+    }
+}
+
+#[test]
+fn sessions_begin_with_tokens_and_again_with_tickets() {
+    for (flags, resumed) in [("--resume", Some(50)), ("", None)] {
+        let flags = format!("connect --sessions 50 --threads 2 {flags}");
+        let Some((output, report)) = run(peer::start(Fault::None), &flags) else { return };
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(report["connect"]["fresh"]["sessions"], 50, "{report:#}");
+        assert_eq!(report["connect"]["resume"]["sessions"].as_u64(), resumed, "{report:#}");
+        assert!(report["connect"]["fresh"]["rate"].as_f64().unwrap() > 0.0);
+    }
+}
+
 #[test]
 fn nobody_there_is_told_with_the_reason() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

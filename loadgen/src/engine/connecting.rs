@@ -30,6 +30,9 @@ const RETURN_BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// A session that is not live again after so long is given up.
 const RETURN_MAX: Duration = Duration::from_secs(60);
 
+/// So long where many come back at once on purpose.
+const STORM_MAX: Duration = Duration::from_secs(300);
+
 /// From TCP to Welcome.
 const OPENING_MAX: Duration = Duration::from_secs(15);
 
@@ -51,6 +54,11 @@ impl Connects {
     /// All of them, so many at a time.
     pub(super) fn new(sessions: u32, in_flight_max: u32) -> Self {
         Self { queue: (0..sessions).collect(), in_flight: 0, in_flight_max }
+    }
+
+    /// Any number at a time, from here on.
+    pub(super) const fn unbound(&mut self) {
+        self.in_flight_max = u32::MAX;
     }
 
     /// Again.
@@ -174,10 +182,13 @@ impl<S: Script> Engine<S> {
                 self.connects.in_flight -= 1;
                 *self.tally.failures.entry(ending.label()).or_default() += 1;
                 let may_pass = ending.may_pass() || slot.client.falls_back(ending);
-                let retry = may_pass && now.since(slot.down_since) < RETURN_MAX;
+                let retry = may_pass && now.since(slot.down_since) < self.return_max();
                 if !retry {
                     self.tally.down -= 1;
                     self.give_up_live(session, ending);
+                    if self.script.is_away(session) {
+                        self.handle_back_again(now);
+                    }
                 }
                 retry
             }
@@ -226,6 +237,11 @@ impl<S: Script> Engine<S> {
         true
     }
 
+    /// For how long a session tries to be live again.
+    fn return_max(&self) -> Duration {
+        if self.work.absence.is_some() { STORM_MAX } else { RETURN_MAX }
+    }
+
     /// A session that was live will not be again.
     fn give_up_live(&mut self, session: u32, ending: &Ending) {
         *self.tally.dropped.entry(ending.label()).or_default() += 1;
@@ -248,7 +264,10 @@ impl<S: Script> Engine<S> {
         let random = self.kit.rng.random::<f64>();
         let wait = if slot.is_returning() {
             let most = RETURN_BACK_OFF * (1 << slot.attempt.min(16));
-            most.min(RETURN_BACK_OFF_MAX).mul_f64(random).max(slot.client.take_delay())
+            // Clients that take their time to come back take it again.
+            let jitter = self.work.absence.map_or(Duration::ZERO, |absence| absence.jitter);
+            let most = most.min(RETURN_BACK_OFF_MAX.max(jitter));
+            most.mul_f64(random).max(slot.client.take_delay())
         } else {
             // From half to one and a half: sessions that failed together come back apart.
             (BACK_OFF * (1 << slot.attempt)).mul_f64(0.5 + random)

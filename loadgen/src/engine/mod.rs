@@ -19,6 +19,7 @@ macro_rules! desk {
     };
 }
 
+mod absence;
 mod blocks;
 mod connecting;
 mod leaving;
@@ -42,6 +43,7 @@ use crate::cpu::{self, Usage};
 use crate::scenario::{Progress, Script, Traffic, Window};
 use crate::target::Target;
 use crate::tokens::DEVICE;
+pub(crate) use absence::{Absence, AbsencePlan};
 use blocks::Blocks;
 pub(crate) use slot::Desk;
 use slot::{Life, Slot};
@@ -82,12 +84,16 @@ pub(crate) struct Signals {
     pub(crate) stop: AtomicBool,
     /// Somebody asks for an earlier end of the window, with a drain and a report.
     pub(crate) finish: Arc<AtomicBool>,
+    /// Who has hung up on purpose.
+    pub(crate) absence: Absence,
 }
 
-impl Default for Signals {
-    fn default() -> Self {
+impl Signals {
+    /// Of a run in which so many sessions hang up on purpose.
+    pub(crate) fn new(leaving: u32) -> Self {
         let (stop, finish) = (AtomicBool::new(false), Arc::default());
-        Self { start: AtomicU64::new(Nanos::NEVER.0), stop, finish }
+        let absence = Absence::new(leaving);
+        Self { start: AtomicU64::new(Nanos::NEVER.0), stop, finish, absence }
     }
 }
 
@@ -132,6 +138,10 @@ pub(crate) struct Tally {
     pub(crate) reconnects: u64,
     /// Of those, gone on from their cursor.
     pub(crate) resumed: u64,
+    /// When sessions hung up on purpose; 0 if none has.
+    pub(crate) left_at: Nanos,
+    /// When the last of them was back.
+    pub(crate) back_at: Nanos,
 }
 
 /// What a thread did.
@@ -159,6 +169,10 @@ pub(crate) struct Assignment {
     pub(crate) duration: Duration,
     /// Sessions that end come back.
     pub(crate) reconnects: bool,
+    /// Some hang up on purpose.
+    pub(crate) absence: Option<AbsencePlan>,
+    /// Those of this thread do.
+    pub(crate) leaves: bool,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
     pub(crate) signals: Arc<Signals>,
@@ -184,6 +198,10 @@ struct Engine<S> {
     kit: Kit,
     timers: Timers,
     blocks: Blocks,
+    /// Who was to hang up on purpose has.
+    has_hung_up: bool,
+    /// The session that is looked at is where it was before it hung up.
+    came_back: bool,
     /// Who is to say good-bye, from here on.
     leaves: u32,
     /// Who has said good-bye and is still connected.
@@ -242,6 +260,8 @@ impl<S: Script> Engine<S> {
             kit: Kit { encoder: wire::Encoder::default(), rng: SmallRng::seed_from_u64(work.seed) },
             timers: Timers::new(slots.len()),
             blocks: Blocks::new(block_bytes),
+            has_hung_up: false,
+            came_back: false,
             leaves: 0,
             farewells: 0,
             dirty: Vec::new(),
@@ -356,11 +376,12 @@ impl<S: Script> Engine<S> {
             self.window.end = now;
             self.script.cut(now);
         }
+        let look = self.attend_absence(now);
         let mut desk = desk!(self);
         let again = self.script.send_again(now, &mut desk);
         let next = self.script.send_due(now, &mut desk);
         if now < self.window.end {
-            return next.min(again).min(self.window.end);
+            return next.min(again).min(look).min(self.window.end);
         }
         if self.usage.is_empty() {
             self.usage = cpu::thread_usage(now).since(&self.at_begin);

@@ -118,6 +118,7 @@ impl<S: Script> Engine<S> {
         slot.take_block(&mut self.blocks);
         let bytes = self.ring.buffer(&buffer);
         let (script, last_news) = (&mut self.script, &mut self.last_news);
+        let came_back = &mut self.came_back;
         let result = slot.client.handle_bytes(
             &mut self.kit,
             target,
@@ -126,7 +127,7 @@ impl<S: Script> Engine<S> {
             &mut slot.out,
             &mut |news| {
                 *last_news = now;
-                script.handle_news(session, news, now);
+                *came_back |= script.handle_news(session, news, now);
             },
         );
         self.ring.recycle(buffer);
@@ -136,9 +137,13 @@ impl<S: Script> Engine<S> {
             slot.mark(session, &mut self.dirty);
         }
         self.timers.arm(session, slot.client.deadline());
+        let is_back = std::mem::take(&mut self.came_back);
         let became_live = slot.life == Life::Opening && slot.client.is_live();
         if became_live {
             self.handle_live(session, now);
+        }
+        if is_back {
+            self.handle_back_again(now);
         }
         if let Err(ending) = result {
             self.handle_ending(session, now, &ending);

@@ -1,5 +1,6 @@
 //! What a run came to: as values, which JSON repeats and people read in `text`.
 
+mod absence;
 mod text;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,12 @@ pub(crate) struct Report {
     sessions: Sessions,
     #[serde(flatten)]
     messages: Option<Messages>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect: Option<absence::Connect>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storm: Option<absence::Storm>,
+    #[serde(skip)]
+    all_back: bool,
     generator: Generator,
     #[serde(skip)]
     bands: Vec<Band>,
@@ -180,6 +187,9 @@ impl Report {
             options: options(plan),
             measured_s: rounded(ended.measured.as_secs_f64()),
             sessions: sessions(&tally, ended.opening),
+            connect: absence::connect(plan, ended, &tally),
+            storm: absence::storm(plan, ended, traffic.as_ref()),
+            all_back: ended.all_back,
             generator: generator(ended, traffic.as_ref()),
             bands: traffic.as_ref().map(|traffic| traffic.deliver.bands()).unwrap_or_default(),
             messages: traffic.map(|traffic| messages(&traffic, plan, ended.measured)),
@@ -208,7 +218,8 @@ impl Report {
             .messages
             .as_ref()
             .is_some_and(|messages| messages.posted.unanswered > 0 || messages.posted.count == 0);
-        let incomplete = self.sessions.given_up > 0 || !self.sessions.dropped.is_empty();
+        let is_missing = self.sessions.given_up > 0 || !self.sessions.dropped.is_empty();
+        let incomplete = is_missing || !self.all_back;
         match (broken, silent || incomplete) {
             (true, _) => Verdict::Broken,
             (false, true) => Verdict::Failed,
@@ -248,6 +259,9 @@ impl Report {
         let lost: u64 = sessions.dropped.values().sum();
         if lost > 0 {
             warnings.push(format!("{lost} live sessions ended during the run"));
+        }
+        if !self.all_back {
+            warnings.push("not all who hung up were back at the end".to_owned());
         }
         if let Some(messages) = &self.messages {
             warn_of_messages(messages, &mut warnings);

@@ -72,6 +72,8 @@ fn outcome(traffic: Option<Traffic>) -> Outcome {
 fn ended(outcomes: Vec<Outcome>) -> Ended {
     Ended {
         outcomes,
+        window_begin: Nanos(0),
+        all_back: true,
         opening: Duration::from_millis(500),
         ring: "io_uring".to_owned(),
         resident_bytes: 3 << 20,

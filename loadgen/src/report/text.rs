@@ -52,6 +52,7 @@ fn write_all(report: &Report, paint: &Paint, out: &mut String) -> std::fmt::Resu
     writeln!(out, "{} {}", paint.title("loadgen"), paint.title(report.scenario))?;
     writeln!(out, "  machine     {}, {processors} processors, Linux {kernel}", machine.cpu)?;
     write_sessions(report, out)?;
+    write_absence(report, out)?;
     if report.messages.is_some() {
         write_messages(report, out)?;
         write_latencies(report, paint, out)?;
@@ -83,6 +84,29 @@ fn write_sessions(report: &Report, out: &mut String) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+fn write_absence(report: &Report, out: &mut String) -> std::fmt::Result {
+    if let Some(connect) = &report.connect {
+        let rows = [("token", Some(connect.fresh)), ("ticket", connect.resume)];
+        for (with, rate) in rows.iter().filter_map(|(with, rate)| Some((with, (*rate)?))) {
+            let (sessions, seconds, rate) = (rate.sessions, rate.seconds, rate.rate);
+            writeln!(out, "  {with:<10}{rate:>11.0}/s  {sessions} sessions in {seconds:.2} s")?;
+        }
+    }
+    let Some(storm) = &report.storm else { return Ok(()) };
+    match storm.return_s {
+        Some(seconds) => writeln!(out, "  storm       everyone was back after {seconds:.1} s")?,
+        None => writeln!(out, "  storm       not everyone came back")?,
+    }
+    let phases = &storm.deliver_ms;
+    for (name, figures) in
+        [("before", phases.before), ("during", phases.during), ("after", phases.after)]
+    {
+        let (p50, p99, max) = (figures.p50, figures.p99, figures.max);
+        writeln!(out, "    {name:<8}  p50 {p50:>9.3}  p99 {p99:>9.3}  max {max:>9.3} ms")?;
+    }
+    writeln!(out, "    p99 during over before: {:.2}", storm.p99_ratio)
 }
 
 fn write_messages(report: &Report, out: &mut String) -> std::fmt::Result {

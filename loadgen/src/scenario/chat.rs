@@ -10,7 +10,7 @@ use wire::server::{ChannelReady, Durability, Limits, Posted, Rejected};
 use wire::{ChannelKind, Deliver, Event, Message, Nonce, Users};
 
 use super::members::{Channel, Link, Member, Pending, assign};
-use super::{LATE_AFTER, Progress, Script, Traffic, Window};
+use super::{LATE_AFTER, Progress, SLOT, Script, Traffic, Window};
 use crate::client::News;
 use crate::clock::Nanos;
 use crate::engine::Desk;
@@ -53,6 +53,8 @@ pub(crate) struct ChatOptions {
     pub(crate) reconnects: bool,
     /// Not one of the sessions may be missing.
     pub(crate) needs_all: bool,
+    /// Latencies over time are wanted.
+    pub(crate) has_timeline: bool,
 }
 
 /// The script of `chat`.
@@ -233,8 +235,20 @@ impl Chat {
             self.total.delivered += 1;
             self.total.deliver.record(now.since(stamp.intended));
             self.total.deliver_service.record(now.since(stamp.written));
+            if self.options.has_timeline {
+                self.record_slot(stamp.intended, now);
+            }
         }
         self.total.delivered_within += u64::from(self.window.holds(now));
+    }
+
+    fn record_slot(&mut self, intended: Nanos, now: Nanos) {
+        let slot = intended.since(self.window.begin).as_nanos() / SLOT.as_nanos();
+        let slot = usize::try_from(slot).expect("a run is not that long");
+        if slot >= self.total.timeline.len() {
+            self.total.timeline.resize_with(slot + 1, Latencies::default);
+        }
+        self.total.timeline[slot].record(now.since(intended));
     }
 
     /// The stamp of a body, if it is the one that was posted.
@@ -330,9 +344,9 @@ impl Script for Chat {
         (session as usize) < self.members.len()
     }
 
-    fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos) {
+    fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos) -> bool {
         if !self.is_lively(session) {
-            return;
+            return false;
         }
         match news {
             News::Live(head, limits) => {
@@ -349,6 +363,7 @@ impl Script for Chat {
             News::Rejected(rejected) => self.handle_rejected(session, rejected, now),
             News::Delivered(deliver) => self.handle_delivered(session, deliver, now),
         }
+        false
     }
 
     fn handle_ended(&mut self, session: u32) {

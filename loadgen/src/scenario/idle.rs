@@ -24,7 +24,9 @@ impl Script for Idle {
         false
     }
 
-    fn handle_news(&mut self, _session: u32, _news: &News<'_>, _now: Nanos) {}
+    fn handle_news(&mut self, _session: u32, _news: &News<'_>, _now: Nanos) -> bool {
+        false
+    }
 
     fn handle_ended(&mut self, _session: u32) {}
 

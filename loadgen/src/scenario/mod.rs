@@ -6,10 +6,12 @@
 mod chat;
 mod idle;
 mod members;
+mod returning;
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use wire::InboxSeq;
 
 use crate::client::News;
 use crate::clock::Nanos;
@@ -18,6 +20,7 @@ use crate::histogram::Latencies;
 use crate::oracle::Findings;
 pub(crate) use chat::{Chat, ChatOptions};
 pub(crate) use idle::Idle;
+pub(crate) use returning::{Returning, ReturningOptions};
 
 /// The time of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -50,8 +53,18 @@ pub(crate) trait Script {
     /// Whether this is one of them.
     fn is_lively(&self, session: u32) -> bool;
 
-    /// A session tells something.
-    fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos);
+    /// A session tells something. `true` if it is now where it was before it hung up on purpose.
+    fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos) -> bool;
+
+    /// A live session hangs up on purpose, and comes back with this cursor; `None`: it stays.
+    fn hang_up(&mut self, _session: u32) -> Option<InboxSeq> {
+        None
+    }
+
+    /// Whether a session has hung up and is not where it was before.
+    fn is_away(&self, _session: u32) -> bool {
+        false
+    }
 
     /// A live session has ended for good.
     fn handle_ended(&mut self, session: u32);
@@ -141,7 +154,13 @@ pub(crate) struct Traffic {
     pub(crate) deliver_service: Latencies,
     pub(crate) lag: Latencies,
     pub(crate) findings: Findings,
+    /// `deliver` in slots of [`SLOT`] by the intended time, from the window's begin on; empty
+    /// where nobody wants it.
+    pub(crate) timeline: Vec<Latencies>,
 }
+
+/// A slot of a timeline.
+pub(crate) const SLOT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// From here on a message counts as sent late.
 pub(crate) const LATE_AFTER: std::time::Duration = std::time::Duration::from_millis(5);
@@ -172,5 +191,10 @@ impl Traffic {
         self.deliver_service.add(&other.deliver_service);
         self.lag.add(&other.lag);
         self.findings.add(&other.findings);
+        let slots = self.timeline.len().max(other.timeline.len());
+        self.timeline.resize_with(slots, Latencies::default);
+        for (slot, others) in self.timeline.iter_mut().zip(&other.timeline) {
+            slot.add(others);
+        }
     }
 }
