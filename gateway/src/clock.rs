@@ -19,8 +19,8 @@ pub struct Now {
     pub wall: Timestamp,
 }
 
-/// The clock of one core.
-#[derive(Debug)]
+/// The clock of a run: copies agree, so that cores can compare ticks.
+#[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,
 }

@@ -61,6 +61,9 @@ pub struct LimitsConfig {
     pub posts_in_flight_max: u16,
     /// Frames a second from one connection, sustained.
     pub frames_per_second_max: u32,
+    /// Connections that the whole gateway begins in a second while there is talk; others wait.
+    /// 0: by the number of processors.
+    pub admissions_per_second_max: u32,
     /// Bytes that may wait to be sent to one connection; beyond it the connection is closed and
     /// resumes.
     pub send_queue_bytes_max: usize,
@@ -187,6 +190,7 @@ impl Default for LimitsConfig {
             group_members_max: 100,
             posts_in_flight_max: 64,
             frames_per_second_max: 1000,
+            admissions_per_second_max: 0,
             send_queue_bytes_max: 1024 * 1024,
             sync_page_max: 100,
             history_page_max: 100,

@@ -2,7 +2,8 @@
 //! events, so that it can be written down and handed to another process.
 //!
 //! ```text
-//!               head            Hello           on its user's core        inbox head known
+//!  Waiting (for its turn)            LoggingIn (a token, for its turn)
+//!      |        head            Hello   ^ v     on its user's core        inbox head known
 //!  Handshake ---------> Greeting -----> Passing ~~~~~~~~~~~~~~~~> Joining ----------------> Live
 //!      |                   |               |                         |                        |
 //!      +-------------------+---------------+----- error, close ------+------------------------+
@@ -42,6 +43,8 @@ pub struct Connection {
     pub ws: ws::Session,
     /// What waits to be sent.
     pub queue: SendQueue,
+    /// When it was accepted, by the clock that all cores share.
+    pub accepted: Tick,
     /// When something must have happened: in `Live`, the last tick at which it may be silent.
     pub deadline: Tick,
     /// A receive is armed.
@@ -60,10 +63,14 @@ const _: () = assert!(size_of::<Connection>() <= 256);
 pub enum Phase {
     /// Nobody is here.
     Vacant,
+    /// Accepted, and in line to be received from: see [`crate::admission`].
+    Waiting,
     /// The HTTP head is being received; what has come of it, if not all.
     Handshake(Vec<u8>),
     /// The next message must be Hello.
     Greeting,
+    /// It said Hello with a token, and is in line to have it looked at.
+    LoggingIn(Box<Login>),
     /// On its way to the user's core.
     Passing(Box<Passenger>),
     /// On its user's core, whose head is being read.
@@ -81,10 +88,45 @@ pub enum Phase {
 pub struct Passenger {
     /// Its place in the table there; known when it has been passed.
     pub slot: u32,
+    /// When it was accepted.
+    pub accepted: Tick,
     /// The WebSocket layer.
     pub ws: ws::Session,
     /// What it asked for.
     pub joining: Joining,
+}
+
+/// A Hello whose token is still to be looked at.
+#[derive(Debug)]
+pub struct Login {
+    /// The token.
+    pub token: Box<str>,
+    /// The device that it must be made for.
+    pub device: DeviceId,
+    /// The rest of Hello.
+    pub hello: Said,
+    /// Bytes that came after it.
+    pub leftover: Bytes,
+}
+
+/// What a Hello says beside who it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// The number of the request.
+    pub request: u32,
+    /// Where its cursor belongs.
+    pub epoch: Epoch,
+    /// What it has kept.
+    pub cursor: InboxSeq,
+}
+
+impl Said {
+    /// By whom, as it turned out, and what followed it.
+    #[must_use]
+    pub const fn of(self, identity: Identity, leftover: Bytes) -> Joining {
+        let Self { request, epoch, cursor } = self;
+        Joining { identity, request, epoch, cursor, leftover }
+    }
 }
 
 /// A device that said Hello.
@@ -212,6 +254,7 @@ impl Connection {
             phase: Phase::Vacant,
             ws: server_session(),
             queue: SendQueue::default(),
+            accepted: Tick(0),
             deadline: Tick(0),
             receiving: false,
             dirty: false,

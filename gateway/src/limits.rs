@@ -53,6 +53,12 @@ pub struct Limits {
     pub silence_ticks: u32,
     /// Ticks until a valid Hello.
     pub hello_ticks: u32,
+    /// Ticks that an accepted connection may wait to be received from: half of what it has for its
+    /// Hello. By then many a client has given up, and the others come again.
+    pub waiting_ticks: u32,
+    /// Connections that all cores together begin in a second while there is talk; a token counts
+    /// once more.
+    pub admissions_per_second_max: u32,
     /// Ticks from our close to the peer's.
     pub close_ticks: u32,
     /// Bytes that may wait for one connection.
@@ -91,6 +97,8 @@ pub struct Bounds {
     pub journal_batches_max: u64,
     /// See [`crate::committing::TRIM_EVERY`].
     pub trim_every: u64,
+    /// See [`crate::shard::CATCH_UPS_MAX`].
+    pub catch_ups_max: usize,
 }
 
 impl Default for Bounds {
@@ -101,6 +109,7 @@ impl Default for Bounds {
             unfolded_max: router::inbox::UNFOLDED_MAX,
             journal_batches_max: router::inbox::JOURNAL_BATCHES_MAX,
             trim_every: crate::committing::TRIM_EVERY,
+            catch_ups_max: crate::shard::CATCH_UPS_MAX,
         }
     }
 }
@@ -184,6 +193,8 @@ impl Limits {
             heartbeat: Duration::from_secs(heartbeat.into()),
             silence_ticks: ticks(heartbeat.saturating_mul(3)),
             hello_ticks: ticks(hello),
+            waiting_ticks: ticks(hello) / 2,
+            admissions_per_second_max: admissions(limits.admissions_per_second_max, processors)?,
             close_ticks: ticks(close),
             send_queue_bytes_max: queue,
             connections_max: connections,
@@ -259,6 +270,18 @@ fn sequencer(config: &Config) -> Result<SequencerLimits, ConfigError> {
         nonce_window: window,
         channels_max: channels,
     })
+}
+
+/// Connections that a processor begins in a second while there is talk, if nothing else is
+/// configured: some half of its time.
+const ADMISSIONS_PER_PROCESSOR: u32 = 4000;
+
+fn admissions(configured: u32, processors: usize) -> Result<u32, ConfigError> {
+    let holds = configured <= 1_000_000;
+    let key = "limits.admissions_per_second_max";
+    range(key, configured, holds, "must be 0 (by the processors) to 1000000")?;
+    let processors = u32::try_from(processors.min(256)).expect("at most 256");
+    Ok(if configured == 0 { ADMISSIONS_PER_PROCESSOR * processors } else { configured })
 }
 
 fn ring(config: &Config) -> Result<RingOptions, ConfigError> {
@@ -369,6 +392,7 @@ mod tests {
             ("[limits]\nsync_page_max = 0", "limits.sync_page_max"),
             ("[limits]\nsend_queue_bytes_max = 1000", "limits.send_queue_bytes_max"),
             ("[limits]\nnonce_window = 1", "limits.nonce_window"),
+            ("[limits]\nadmissions_per_second_max = 1000001", "limits.admissions_per_second_max"),
             ("[timeouts]\nheartbeat_seconds = 0", "timeouts.heartbeat_seconds"),
             ("[store]\nsync = 'never'", "unknown variant `never`"),
             ("[store]\nsync_interval_ms = 0", "store.sync_interval_ms"),

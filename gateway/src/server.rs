@@ -145,6 +145,7 @@ impl Gateway {
         // A connection can be passed only to a ring that is enabled: nobody accepts before all are.
         let enabled = Arc::new(Barrier::new(usize::from(cores)));
         let mut threads = Vec::with_capacity(usize::from(cores));
+        let clock = Clock::start();
         for (port, Prepared { ring, listeners }) in ports.into_iter().zip(prepared.drain(..)) {
             let core = port.core();
             let (common, store) = (common.clone(), Arc::clone(&store));
@@ -152,7 +153,6 @@ impl Gateway {
             let (wakers, handles, bells) = (wakers.clone(), handles.clone(), bells.clone());
             let (enabled, make) = (Arc::clone(&enabled), make.clone());
             let run = move || -> Result<(), RingError> {
-                let clock = Clock::start();
                 let shard = make(common, port, clock.now(), &store);
                 let ring = ring.enable();
                 enabled.wait();

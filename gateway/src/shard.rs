@@ -4,6 +4,7 @@
 //! submissions, and a simulator does the same with virtual ones. This file joins the parts and
 //! hands each event to the one it concerns:
 //!
+//! - `admitting`: who comes in next, and who catches up next,
 //! - `greeting`: from the first byte to a session on its user's core,
 //! - `frames`: what a session says,
 //! - `channels`: the core as owner of channels (offers, sequencing, release, fan-out),
@@ -12,6 +13,7 @@
 //! - `upkeep`: ticks, folding, trimming, drain,
 //! - `holdings`: what all of them hold, for those who look on.
 
+mod admitting;
 mod channels;
 mod frames;
 mod greeting;
@@ -33,6 +35,7 @@ use slab::Slab;
 use store::{Batch, Pressure};
 use wire::{CoreId, Epoch, InboxSeq, UserId};
 
+use crate::admission::Admission;
 use crate::auth::KeyRing;
 use crate::clock::Now;
 use crate::committing::Committing;
@@ -44,6 +47,8 @@ use crate::outgoing::Outgoing;
 use crate::pools::BodyPool;
 use crate::wheel::Tick;
 
+pub use admitting::CATCH_UPS_MAX;
+use admitting::CatchUps;
 pub use frames::fingerprint;
 pub use holdings::Holdings;
 use reads::Asked;
@@ -85,6 +90,13 @@ pub struct Shard {
     asked: Slab<Asked>,
     /// What the store could not answer and is asked again at the next tick.
     unanswered: Vec<Asked>,
+    /// Who comes in next.
+    admission: Admission,
+    catch_ups: CatchUps,
+    /// Posts, entries and deliveries counted by the last tick.
+    talk_seen: u64,
+    /// Until when there is talk.
+    talk_until: Tick,
     /// Connections whose user's head is being read.
     joining: Map<UserId, Vec<ConnId>>,
     /// Connections that are not read until there is room for what they sent.
@@ -129,6 +141,10 @@ impl Shard {
             trackers: (0..cores).map(|_| FanTracker::default()).collect(),
             asked: Slab::new(),
             unanswered: Vec::new(),
+            admission: Admission::new(limits.admissions_per_second_max, cores),
+            catch_ups: CatchUps::default(),
+            talk_seen: 0,
+            talk_until: Tick(0),
             joining: Map::default(),
             stalled: Vec::new(),
             recipients: Vec::new(),
@@ -176,7 +192,9 @@ impl Shard {
     /// sleep.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.mesh.has_deliveries() || (self.mesh.has_offers() && self.may_sequence())
+        self.mesh.has_deliveries()
+            || (self.mesh.has_offers() && self.may_sequence())
+            || self.admission.has_work()
     }
 
     fn tick(&self) -> Tick {

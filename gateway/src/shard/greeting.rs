@@ -3,17 +3,17 @@
 use bytes::Bytes;
 use router::sessions::ConnId;
 use variants::Variant;
-use wire::client::Hello;
+use wire::client::{Credential, Hello};
 use wire::server::{Resume, Welcome};
-use wire::{ClientBody, CloseCode, InboxSeq, SessionId, UserId, decode_client};
+use wire::{ClientBody, CloseCode, DeviceId, InboxSeq, SessionId, UserId, decode_client};
 use ws::handshake::Progress;
 use ws::handshake::server::read_request;
 
 use super::Shard;
+use super::admitting::CatchUp;
 use super::frames::credit_of;
-use super::reads::Asked;
-use crate::auth::TICKET_BYTES;
-use crate::connection::{Joining, Live, Passenger, Phase, server_session};
+use crate::auth::{Identity, TICKET_BYTES};
+use crate::connection::{Joining, Live, Login, Passenger, Phase, Said, server_session};
 use crate::event::{Effect, Effects};
 use crate::messages::Delivery;
 use crate::outgoing::close_code;
@@ -23,13 +23,16 @@ const HTTP_ANSWER_BYTES_MAX: usize = 1024;
 
 impl Shard {
     pub(super) fn accepted(&mut self, slot: u32, effects: &mut Effects) {
-        let (conn, connection) = self.outgoing.connections.open(slot, Phase::Handshake(Vec::new()));
-        connection.deadline = self.now.tick.plus(self.common.limits.hello_ticks);
-        connection.receiving = true;
+        let (conn, connection) = self.outgoing.connections.open(slot, Phase::Waiting);
+        connection.accepted = self.now.tick;
+        self.counts.accepted += 1;
+        if self.admission.admit(conn) {
+            return self.let_speak(conn, effects);
+        }
+        self.counts.admissions_deferred += 1;
+        connection.deadline = self.now.tick.plus(self.common.limits.waiting_ticks);
         let deadline = connection.deadline;
         self.outgoing.wheel.set(slot, deadline);
-        self.counts.accepted += 1;
-        effects.push(Effect::ReceiveOnce(conn));
     }
 
     pub(super) fn received(
@@ -42,7 +45,9 @@ impl Shard {
         let Some(connection) = self.outgoing.connections.get(conn) else { return };
         connection.receiving = armed;
         match &connection.phase {
-            Phase::Vacant | Phase::Passing(_) => unreachable!("nothing is received for these"),
+            Phase::Vacant | Phase::Waiting | Phase::LoggingIn(_) | Phase::Passing(_) => {
+                unreachable!("nothing is received for these")
+            }
             Phase::Handshake(_) => self.shake_hands(conn, bytes, effects),
             Phase::Greeting => self.greet(conn, bytes, effects),
             Phase::Joining(_) => unreachable!("received from when it has joined"),
@@ -117,18 +122,22 @@ impl Shard {
         let mut input = bytes;
         let said = match ws.next_event(&mut input) {
             Ok(None) => Ok(None),
-            Ok(Some(ws::Event::Binary(message))) => self.read_hello(message).map(Some),
+            Ok(Some(ws::Event::Binary(message))) => self.read_hello(conn, message).map(Some),
             Ok(Some(_)) => Err(Failure::Refused(CloseCode::HelloExpected, String::new())),
             Err(error) => Err(Failure::Protocol(error)),
         };
-        if let Ok(Some(mut joining)) = said {
-            joining.leftover = Bytes::copy_from_slice(input);
-            let passenger = Passenger { slot: conn.slot, ws, joining };
-            return self.depart(conn, passenger, effects);
+        let leftover = Bytes::copy_from_slice(input);
+        if let Ok(Some(Heard::Identity(identity, hello))) = said {
+            let joining = hello.of(identity, leftover);
+            return self.depart(conn, ws, joining, effects);
         }
         let connection = self.outgoing.connections.get(conn).expect("it is still here");
         connection.ws = ws;
         match said {
+            Ok(Some(Heard::Token(token, device, hello))) => {
+                let login = Login { token, device, hello, leftover };
+                connection.phase = Phase::LoggingIn(Box::new(login));
+            }
             Ok(_) => {}
             Err(Failure::Refused(code, text)) => self.fail_with(conn, code, &text),
             Err(Failure::Protocol(error)) => self.fail_protocol(conn, &error),
@@ -136,7 +145,7 @@ impl Shard {
     }
 
     /// The first message must be a Hello of this version, with a credential of ours.
-    fn read_hello(&mut self, message: &[u8]) -> Result<Joining, Failure> {
+    fn read_hello(&mut self, conn: ConnId, message: &[u8]) -> Result<Heard, Failure> {
         let refused = |code| Failure::Refused(code, String::new());
         let frame = decode_client(message)
             .map_err(|error| Failure::Refused(error.close_code(), error.to_string()))?;
@@ -146,19 +155,42 @@ impl Shard {
         if hello.protocol_version != wire::limits::PROTOCOL_VERSION {
             return Err(refused(CloseCode::UnsupportedVersion));
         }
-        let verified = self.common.keys.verify(&hello.credential, hello.device, self.now.wall);
-        let identity = verified.map_err(|error| {
+        let Hello { epoch, cursor, device, .. } = hello;
+        let said = Said { request: frame.request, epoch, cursor };
+        if let Credential::Token(token) = hello.credential
+            && !self.admission.log_in(conn)
+        {
+            self.counts.logins_deferred += 1;
+            return Ok(Heard::Token(token.into(), device, said));
+        }
+        let identity = self.verify(&hello.credential, device).map_err(refused)?;
+        Ok(Heard::Identity(identity, said))
+    }
+
+    /// Whose the credential is, or with which code it is refused.
+    pub(super) fn verify(
+        &mut self,
+        credential: &Credential<'_>,
+        device: DeviceId,
+    ) -> Result<Identity, CloseCode> {
+        self.common.keys.verify(credential, device, self.now.wall).map_err(|error| {
             self.counts.logins_refused += 1;
-            tracing::debug!(client = hello.client, %error, "login refused");
-            refused(CloseCode::Unauthorised)
-        })?;
-        let Hello { epoch, cursor, .. } = hello;
-        Ok(Joining { identity, request: frame.request, epoch, cursor, leftover: Bytes::new() })
+            tracing::debug!(%device, %error, "login refused");
+            CloseCode::Unauthorised
+        })
     }
 
     /// On to the user's core, which may be this one.
-    fn depart(&mut self, conn: ConnId, passenger: Passenger, effects: &mut Effects) {
-        let target = self.common.map.core_of_user(passenger.joining.identity.user);
+    pub(super) fn depart(
+        &mut self,
+        conn: ConnId,
+        ws: ws::Session,
+        joining: Joining,
+        effects: &mut Effects,
+    ) {
+        let target = self.common.map.core_of_user(joining.identity.user);
+        let connection = self.outgoing.connections.get(conn).expect("it said Hello");
+        let passenger = Passenger { slot: conn.slot, accepted: connection.accepted, ws, joining };
         if target == self.core {
             return self.seat(conn, passenger, effects);
         }
@@ -191,7 +223,8 @@ impl Shard {
 
     /// A connection of one of this core's users arrives from another core.
     pub(super) fn adopt(&mut self, passenger: Passenger, effects: &mut Effects) {
-        let (conn, _) = self.outgoing.connections.open(passenger.slot, Phase::Closing);
+        let (conn, connection) = self.outgoing.connections.open(passenger.slot, Phase::Closing);
+        connection.accepted = passenger.accepted;
         self.seat(conn, passenger, effects);
     }
 
@@ -214,9 +247,7 @@ impl Shard {
             return;
         }
         self.joining.entry(user).or_default().push(conn);
-        if self.inboxes.want_head(user).is_some() {
-            self.ask(Asked::Inbox { user, channel: None }, effects);
-        }
+        self.catch_up(CatchUp::Head(user), effects);
     }
 
     /// The head of a user is known: her connections that waited for it become sessions.
@@ -236,6 +267,10 @@ impl Shard {
         let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
         let Phase::Joining(joining) = phase else { unreachable!("just looked at") };
         let identity = joining.identity;
+        if self.is_outdated(conn, identity) {
+            self.fail_with(conn, CloseCode::Displaced, "");
+            return self.receive_again(conn, effects);
+        }
         match self.sessions.attach(identity.user, identity.device, conn) {
             Ok(None) => {}
             Ok(Some(displaced)) => {
@@ -261,6 +296,17 @@ impl Shard {
             self.hear(conn, &mut Vec::from(&joining.leftover[..]), effects);
         }
         self.receive_again(conn, effects);
+    }
+
+    /// Whether the device has a session on a connection that was accepted after this one: this one
+    /// has waited for its turn, and its client has given it up meanwhile.
+    fn is_outdated(&mut self, conn: ConnId, identity: Identity) -> bool {
+        let Some(accepted) = self.outgoing.connections.get(conn).map(|it| it.accepted) else {
+            return false;
+        };
+        let of_device = self.sessions.of(identity.user).find(|(of, _)| *of == identity.device);
+        let other = of_device.and_then(|(_, other)| self.outgoing.connections.get(other));
+        other.is_some_and(|other| other.accepted > accepted)
     }
 
     /// Tells whether the session has everything already.
@@ -363,7 +409,7 @@ impl Shard {
     }
 
     /// Reads on, for the peer's close.
-    fn receive_close(&mut self, conn: ConnId, effects: &mut Effects) {
+    pub(super) fn receive_close(&mut self, conn: ConnId, effects: &mut Effects) {
         if let Some(connection) = self.outgoing.connections.get(conn)
             && !connection.receiving
         {
@@ -425,6 +471,14 @@ fn resume_at(joining: &Joining, epoch: wire::Epoch, head: InboxSeq) -> (Resume, 
     } else {
         (Resume::Resumed, joining.cursor)
     }
+}
+
+/// What came of a Hello.
+enum Heard {
+    /// A credential that is good.
+    Identity(Identity, Said),
+    /// A token of this device, in line to be looked at.
+    Token(Box<str>, DeviceId, Said),
 }
 
 /// Why a greeting ended.

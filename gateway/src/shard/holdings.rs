@@ -31,6 +31,10 @@ pub struct Holdings {
     pub reads_in_flight: (usize, usize),
     /// Connections that are not read, as the connections say and as the list of them does.
     pub stalled: (usize, usize),
+    /// Connections that wait for their turn to come in.
+    pub in_line: usize,
+    /// Catch-up reads under way, and those that wait for them.
+    pub catch_ups: (usize, usize),
     /// Questions to the store, and those that are asked again.
     pub asked: (usize, usize),
     /// Connections.
@@ -54,6 +58,7 @@ impl Shard {
             unfolded: self.inboxes.unfolded(),
             blocks_out: self.outgoing.blocks_out(),
             stalled: (0, self.stalled.len()),
+            catch_ups: self.catch_ups.count(),
             asked: (self.asked.len(), self.unanswered.len()),
             connections: self.outgoing.connections.len(),
             sessions: (0, self.sessions.len()),
@@ -67,6 +72,8 @@ impl Shard {
                 *all += count;
             };
             of_one_and_all(&mut holdings.queue_bytes, connection.queue.bytes());
+            let waits = matches!(connection.phase, Phase::Waiting | Phase::LoggingIn(_));
+            holdings.in_line += usize::from(waits);
             let Phase::Live(live) = &connection.phase else { continue };
             holdings.sessions.0 += 1;
             holdings.stalled.0 += usize::from(live.stall.is_some());

@@ -42,12 +42,16 @@ pub(super) enum Asked {
         /// And one conversation of hers.
         channel: Option<ChannelId>,
     },
+    /// A user's head, for her connections that wait for it.
+    Head(UserId),
     /// A page for a session.
     Page {
         /// Whose.
         conn: ConnId,
         /// The request it answers; 0 for the first page after Hello.
         request: u32,
+        /// It is one of the inbox, and counts among the catch-ups.
+        is_sync: bool,
     },
 }
 
@@ -67,6 +71,7 @@ impl Shard {
             Asked::Inbox { user, channel } => {
                 Read::Inbox { user, channels: channel.into_iter().collect() }
             }
+            Asked::Head(user) => Read::Inbox { user, channels: Vec::new() },
             Asked::Page { .. } => unreachable!("asked by `ask_page`"),
         };
         self.push_read(asked, read, effects);
@@ -75,6 +80,9 @@ impl Shard {
     /// Asks once more what could not be answered.
     pub(super) fn ask_again(&mut self, effects: &mut Effects) {
         for asked in std::mem::take(&mut self.unanswered) {
+            if matches!(asked, Asked::Head(_)) {
+                self.note_catch_up();
+            }
             self.ask(asked, effects);
         }
     }
@@ -82,7 +90,7 @@ impl Shard {
     fn ask_page(&mut self, conn: ConnId, request: u32, read: Read, effects: &mut Effects) {
         let live = self.outgoing.connections.get(conn).and_then(Connection::live);
         live.expect("a session asks").reads_in_flight += 1;
-        self.push_read(Asked::Page { conn, request }, read, effects);
+        self.push_read(Asked::Page { conn, request, is_sync: false }, read, effects);
     }
 
     fn push_read(&mut self, asked: Asked, read: Read, effects: &mut Effects) {
@@ -91,18 +99,18 @@ impl Shard {
         effects.push(Effect::Read(ticket, read));
     }
 
-    /// The page of a session's inbox after `after`.
-    pub(super) fn ask_sync(
+    /// Asks for the page of a session's inbox after `after`, unless it has ended.
+    pub(super) fn push_sync(
         &mut self,
         conn: ConnId,
         request: u32,
         after: InboxSeq,
         limit: u16,
         effects: &mut Effects,
-    ) {
+    ) -> bool {
         let page_max = self.common.limits.told.sync_page_max;
         let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) else {
-            return;
+            return false;
         };
         let user = live.user;
         let head = self.inboxes.committed(user).expect("known while it has a session");
@@ -113,7 +121,8 @@ impl Shard {
         let reaches_head = tail.len() < limit as usize;
         let head = tail.last().filter(|_| !reaches_head).map_or(head, |last| last.inbox_seq);
         let read = Read::Sync { user, after, limit, bytes_max: PAGE_BYTES_MAX, tail, head };
-        self.ask_page(conn, request, read, effects);
+        self.push_read(Asked::Page { conn, request, is_sync: true }, read, effects);
+        true
     }
 
     pub(super) fn ask_history(
@@ -157,6 +166,7 @@ impl Shard {
     pub(super) fn answered(&mut self, answer: Answer, effects: &mut Effects) {
         let ticket = usize::try_from(answer.ticket).expect("a ticket is an index");
         let asked = self.asked.remove(ticket);
+        let is_catch_up = matches!(asked, Asked::Head(_) | Asked::Page { is_sync: true, .. });
         match (asked, answer.answer) {
             (asked, ReadAnswer::Failed(error)) => self.read_failed(asked, &error, effects),
             (Asked::Channel(id), ReadAnswer::Channel { last, members, recent, .. }) => {
@@ -176,8 +186,14 @@ impl Shard {
                 let conversation = conversations.into_iter().next();
                 self.inbox_read(InboxLoaded { user, head, cursors, conversation }, effects);
             }
-            (Asked::Page { conn, request }, answer) => self.show_page(conn, request, answer),
+            (Asked::Head(user), ReadAnswer::Inbox { head, cursors, .. }) => {
+                self.inbox_read(InboxLoaded { user, head, cursors, conversation: None }, effects);
+            }
+            (Asked::Page { conn, request, .. }, answer) => self.show_page(conn, request, answer),
             (asked, answer) => unreachable!("{asked:?} was answered with {answer:?}"),
+        }
+        if is_catch_up {
+            self.caught_up(effects);
         }
     }
 
@@ -275,7 +291,7 @@ impl Shard {
             Asked::Page { conn, .. } => self.close_session(conn, CloseCode::Internal, effects),
             // What waits for it waits on, in order and bounded: nothing else could go on without
             // knowing what the disk knows.
-            Asked::Channel(_) | Asked::Sends { .. } | Asked::Inbox { .. } => {
+            Asked::Channel(_) | Asked::Sends { .. } | Asked::Inbox { .. } | Asked::Head(_) => {
                 self.unanswered.push(asked);
             }
         }

@@ -41,6 +41,8 @@ impl Shard {
         if self.now.tick > self.outgoing.wheel.now() {
             self.ticked(effects);
         }
+        // After everything that is owed to sessions.
+        self.admit_waiting(effects);
     }
 
     /// Closes who cannot keep up, folds, trims, and hands the open batch to the writer.
@@ -91,6 +93,7 @@ impl Shard {
     }
 
     fn ticked(&mut self, effects: &mut Effects) {
+        self.look_for_talk();
         self.outgoing.flush_lazy();
         self.ask_again(effects);
         let mut due = std::mem::take(&mut self.due);
@@ -122,6 +125,7 @@ impl Shard {
                 self.outgoing.wheel.set(conn.slot, deadline);
             }
             Phase::Live(_) => self.close_session(conn, CloseCode::HeartbeatTimeout, effects),
+            Phase::Waiting | Phase::LoggingIn(_) => self.expire_waiting(conn, effects),
             Phase::Greeting => self.close_session(conn, CloseCode::HelloExpected, effects),
             Phase::Joining(_) => self.close_session(conn, CloseCode::Internal, effects),
             // No WebSocket (yet, or any more) to close.
@@ -168,7 +172,9 @@ impl Shard {
                 Phase::Live(live) if live.posts_in_flight == 0 || late => {
                     self.close_session(conn, CloseCode::GoingAway, effects);
                 }
-                Phase::Handshake(_) | Phase::Greeting => self.outgoing.end(conn, effects),
+                Phase::Waiting | Phase::Handshake(_) | Phase::Greeting | Phase::LoggingIn(_) => {
+                    self.outgoing.end(conn, effects)
+                }
                 _ if overdue => self.outgoing.end(conn, effects),
                 _ => {}
             }
@@ -203,6 +209,9 @@ impl Shard {
         counts.unfolded_entries = self.inboxes.unfolded() as u64;
         counts.waiting_for_disk = self.committing.waiting() as u64;
         counts.send_blocks_out = self.outgoing.blocks_out() as u64;
+        let (doorway, desk) = self.admission.waiting();
+        counts.admissions_waiting = (doorway + desk) as u64;
+        counts.catch_ups_waiting = self.catch_ups.count().1 as u64;
     }
 
     /// The connection's state (for tests and tools).

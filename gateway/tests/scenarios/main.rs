@@ -10,3 +10,4 @@ mod posting;
 mod pressure;
 mod reading;
 mod resuming;
+mod storms;

@@ -14,6 +14,9 @@ const WINDOW_SLACK: usize = 4 * PARKED_MAX;
 /// What a batch may be over its bound by: the offers that waited in one channel, each with a body.
 const BATCH_SLACK_BYTES: usize = 1 << 20;
 
+/// Catch-ups beyond their bound: heads that could not be read are asked for again all at once.
+const CATCH_UP_SLACK: usize = 64;
+
 /// What a queue may be over its bound by: a close frame.
 const QUEUE_SLACK_BYTES: usize = 128;
 
@@ -42,6 +45,7 @@ impl World {
                 limits.told.posts_in_flight_max.into(),
                 0,
             ),
+            ("catch-ups", holdings.catch_ups.0, limits.bounds.catch_ups_max, CATCH_UP_SLACK),
             ("reads in flight", holdings.reads_in_flight.0, READS_IN_FLIGHT_MAX.into(), 0),
         ];
         for (name, found, most, slack) in rows {

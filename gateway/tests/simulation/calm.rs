@@ -103,6 +103,8 @@ impl World {
                 held.reads_in_flight.1,
                 held.stalled.0,
                 held.asked.0 + held.asked.1,
+                held.catch_ups.0 + held.catch_ups.1,
+                held.in_line,
                 held.blocks_out,
             ];
             if counts.iter().any(|count| *count > 0) {

@@ -84,7 +84,9 @@ fn setup(rng: &mut Rng) -> Setup {
         limits.send_queue_bytes_max = one_of(rng, &[40_000, 40_000, 1 << 20]);
         limits.send_blocks = one_of(rng, &[(32, 4096), (1000, 1024), (1000, 16 * 1024)]);
         limits.ring.buffer_bytes = one_of(rng, &[64, 512, 4096]);
+        limits.admissions_per_second_max = one_of(rng, &[1_000_000, 40, 200]);
         let bounds = &mut limits.bounds;
+        bounds.catch_ups_max = one_of(rng, &[1, 3, bounds.catch_ups_max]);
         bounds.window_max = one_of(rng, &[4, 32, bounds.window_max]);
         bounds.outstanding_max = one_of(rng, &[2, 16, bounds.outstanding_max]);
         bounds.unfolded_max = one_of(rng, &[2, 16, bounds.unfolded_max]);
