@@ -267,7 +267,7 @@ impl Policy for Echo {
             Event::Drain => self.drain(effects),
             // A receive stops here only with its connection.
             Event::TurnBegins { .. } | Event::TurnGoesOn | Event::ReceiveStopped { .. } => {}
-            Event::Passed { .. } | Event::Stored(_) | Event::Answered(_) => {
+            Event::Passed { .. } | Event::Stored(_) | Event::Answered(_) | Event::Evacuate(_) => {
                 unreachable!("an echo asks for none of these")
             }
         }

@@ -1,9 +1,13 @@
 //! Everything that can wake a core, and everything a core can want: two closed lists.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use router::sessions::ConnId;
 use store::{Answer, Batch, Pressure, Read, Through};
 use wire::CoreId;
+
+use crate::evacuation::Order;
 
 /// What happened. `Shard::handle` takes one at a time.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub enum Event<'e> {
     TurnEnds,
     /// The process is to end: send clients away.
     Drain,
+    /// Send clients away at an even rate, and go on; `None`: stop it.
+    Evacuate(Option<Arc<Order>>),
 }
 
 /// What is to be done. The reactor does it in order.

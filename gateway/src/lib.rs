@@ -20,6 +20,7 @@ pub mod clock;
 pub mod committing;
 pub mod config;
 pub mod connection;
+pub mod evacuation;
 pub mod event;
 pub mod limits;
 mod listening;

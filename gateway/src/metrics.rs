@@ -68,6 +68,7 @@ counts! {
         admissions_dropped: "Connections ended because they had waited too long",
         logins_deferred: "Tokens that waited for their turn to be looked at",
         catch_ups_deferred: "Reads of sessions that catch up which waited for others",
+        evacuated: "Sessions sent away by an evacuation",
         displaced: "Sessions displaced by a newer one of their device",
         passes_failed: "Connections that did not fit into their user's core",
         protocol_errors: "Connections that broke RFC 6455",
@@ -124,6 +125,12 @@ impl Metrics {
     #[must_use]
     pub fn new(cores: u16, store: Arc<store::Service>) -> Self {
         Self { cores: (0..cores).map(|_| PublishedCounts::default()).collect(), store }
+    }
+
+    /// Sessions that evacuations have sent away.
+    #[must_use]
+    pub fn evacuated(&self) -> u64 {
+        self.sum(|counts| &counts.evacuated)
     }
 
     /// The sum of one number over the cores.

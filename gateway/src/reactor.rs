@@ -17,6 +17,7 @@ use uring::{Completion, Descriptor, Listener, PeerId, Ring, RingError, Shots, St
 use wire::CoreId;
 
 use crate::clock::{Clock, Now};
+use crate::evacuation::Evacuation;
 use crate::event::{Effect, Effects, Event};
 use crate::listening::{Ask, Listening, News};
 use crate::metrics::Metrics;
@@ -46,6 +47,8 @@ pub struct Ending {
     pub requested: AtomicBool,
     /// Cores that owe nothing any more.
     pub quiet: AtomicU16,
+    /// Sessions are to be sent away, and the process goes on.
+    pub evacuation: Evacuation,
 }
 
 /// One core.
@@ -76,6 +79,7 @@ pub struct Reactor<P = Shard> {
     /// Questions that found the store's queue full.
     unasked: std::collections::VecDeque<(u64, store::Read)>,
     is_quiet: bool,
+    evacuation_seen: u32,
     /// The tick of the last [`Self::calm`].
     calmed_at: Tick,
 }
@@ -137,6 +141,7 @@ impl<P: Policy> Reactor<P> {
             idle_listeners: Vec::new(),
             unasked: std::collections::VecDeque::new(),
             is_quiet: false,
+            evacuation_seen: 0,
             calmed_at: Tick(0),
         }
     }
@@ -154,6 +159,9 @@ impl<P: Policy> Reactor<P> {
             self.tell(Event::TurnBegins { pressure, full });
             if self.ending.requested.load(Ordering::Relaxed) && !self.shard.is_draining() {
                 self.tell(Event::Drain);
+            }
+            if let Some(order) = self.ending.evacuation.changed(&mut self.evacuation_seen) {
+                self.tell(Event::Evacuate(order));
             }
             if self.clock.elapsed() < self.flush_by {
                 self.tell(Event::TurnGoesOn);

@@ -14,6 +14,7 @@ use wire::{CoreId, Epoch};
 
 use crate::auth::{KeyError, KeyRing};
 use crate::clock::{Clock, Now};
+use crate::evacuation::Order;
 use crate::limits::Limits;
 use crate::messages::{Delivery, Request};
 use crate::metrics::Metrics;
@@ -236,6 +237,24 @@ impl Drainer {
     pub fn drain(&self) {
         self.ending.requested.store(true, Ordering::Relaxed);
         self.wakers.iter().for_each(uring::Waker::wake);
+    }
+
+    /// Sends all sessions away at an even rate; the process goes on, and lets nobody in.
+    pub fn evacuate(&self, order: Order) {
+        self.ending.evacuation.set(Some(order));
+        self.wakers.iter().for_each(uring::Waker::wake);
+    }
+
+    /// Ends an evacuation: who is here stays, and others may come again.
+    pub fn stay(&self) {
+        self.ending.evacuation.set(None);
+        self.wakers.iter().for_each(uring::Waker::wake);
+    }
+
+    /// The evacuation in force.
+    #[must_use]
+    pub fn evacuation(&self) -> Option<Arc<Order>> {
+        self.ending.evacuation.order()
     }
 
     /// Whether a drain has begun.

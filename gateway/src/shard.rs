@@ -11,10 +11,12 @@
 //! - `inboxes`: the core as owner of users (fan-outs in, inbox entries, deliveries),
 //! - `reads`: what is asked of the store, and its answers,
 //! - `upkeep`: ticks, folding, trimming, drain,
+//! - `evacuating`: sending everybody away while the process goes on,
 //! - `holdings`: what all of them hold, for those who look on.
 
 mod admitting;
 mod channels;
+mod evacuating;
 mod frames;
 mod greeting;
 mod holdings;
@@ -49,6 +51,7 @@ use crate::wheel::Tick;
 
 pub use admitting::CATCH_UPS_MAX;
 use admitting::CatchUps;
+use evacuating::Evacuating;
 pub use frames::fingerprint;
 pub use holdings::Holdings;
 use reads::Asked;
@@ -108,6 +111,7 @@ pub struct Shard {
     pressure: Pressure,
     storage_full: bool,
     draining: Option<Draining>,
+    evacuating: Option<Evacuating>,
     next_session: u64,
 }
 
@@ -152,6 +156,7 @@ impl Shard {
             pressure: Pressure::None,
             storage_full: false,
             draining: None,
+            evacuating: None,
             next_session: 1,
             mesh,
             common,
@@ -180,6 +185,7 @@ impl Shard {
                 self.outgoing.flush(effects);
             }
             Event::Drain => self.drain(effects),
+            Event::Evacuate(order) => self.evacuate(order),
         }
     }
 

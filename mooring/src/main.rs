@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod administer;
 mod check;
 mod check_config;
 mod doctor;
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Run the gateway with its store
     Serve(serve::Args),
+    /// Ask a running server to send its sessions away, or to let them come again
+    Admin(administer::Args),
     /// Read a data directory that no server uses, and compare everything in it
     Check(check::Args),
     /// Check a configuration file, and print what it comes to
@@ -53,6 +56,7 @@ const _: () = assert!(!gateway::BREAKS_ITSELF, "a server with broken variants is
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Admin(args) => administer::run(&args),
         Command::Check(args) => check::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Doctor(args) => return doctor::run(&args),

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use common::client::{Client, Entry, Heard, direct};
 use common::http;
-use common::process::{Server, token};
+use common::process::{Ended, Running, Server, mooring, token};
 use rustix::process::Signal;
 use wire::Epoch;
 use wire::client::{Direction, History};
@@ -94,6 +94,64 @@ fn a_drain_sends_clients_away_and_the_next_start_has_everything() {
     assert_eq!(bob.entries(5), expected_entries(10, 5));
     drop(bob);
     server.stop();
+}
+
+/// Runs `mooring admin` against a server.
+fn administer(server: &Server, arguments: &[&str]) -> Ended {
+    let mut command = mooring(&["admin"]);
+    command.args(arguments).args(["--admin", &server.admin.to_string()]);
+    Running::start(&mut command).end()
+}
+
+#[test]
+fn an_evacuation_sends_everybody_away_lets_nobody_in_and_can_be_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data);
+    let (mut alice, epoch) = log_in(&server, &data, ALICE);
+    let (mut bob, _) = log_in(&server, &data, BOB);
+    assert_eq!(post_all(&mut alice, 10..12), [1, 2]);
+    assert_eq!(bob.entries(2), expected_entries(10, 2));
+
+    let order = ["drain", "--over", "200ms", "--after", "3s", "--to", "ws://b:1/"];
+    let told = administer(&server, &order);
+    assert_eq!((told.status, &*told.stderr), (0, ""));
+    assert_eq!(told.stdout, "2 sessions were sent away, none is here\n");
+    for client in [&mut alice, &mut bob] {
+        let url = Some("ws://b:1/".to_owned());
+        assert_eq!(client.next_answer(), Heard::Reconnect { after_ms: 3000, url });
+        let Heard::Closed { code, .. } = client.next_answer() else { panic!("not closed") };
+        assert_eq!(code, 1001);
+    }
+    let state = http::get(server.admin, "/drain").1;
+    assert_eq!(state, "{\"draining\":true,\"sessions\":0,\"sent_away\":2}\n");
+    assert_eq!(http::get(server.admin, "/readyz"), (503, "draining\n".to_owned()));
+    let refused = Client::hello(server.gateway, &token(&data, BOB, 1), 1, (epoch, 2)).1;
+    assert!(matches!(refused, Heard::Closed { code: 4503, .. }), "{refused:?}");
+
+    let told = administer(&server, &["undrain"]);
+    assert_eq!((told.status, &*told.stdout), (0, "sessions may come again\n"));
+    assert_eq!(http::get(server.admin, "/readyz").0, 200);
+    let (bob, head) = resume(&server, &data, BOB, epoch);
+    assert_eq!(head, 2);
+    drop(bob);
+    server.stop();
+}
+
+#[test]
+fn an_order_that_cannot_be_carried_out_fails_with_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let too_long = administer(&server, &["drain", "--over", "25h"]);
+    assert_eq!(too_long.status, 1);
+    assert!(too_long.stderr.contains("over_ms is 90000000: it must be"), "{}", too_long.stderr);
+    let no_time = administer(&server, &["drain"]);
+    assert_eq!(no_time.status, 2, "{}", no_time.stderr);
+    let admin = server.admin.to_string();
+    server.stop();
+    let nobody = Running::start(&mut mooring(&["admin", "undrain", "--admin", &admin])).end();
+    assert_eq!(nobody.status, 1);
+    assert!(nobody.stderr.contains("is the server running"), "{}", nobody.stderr);
 }
 
 #[test]

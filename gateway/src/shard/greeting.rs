@@ -238,7 +238,7 @@ impl Shard {
         let deadline = connection.deadline;
         connection.phase = Phase::Joining(Box::new(joining));
         self.outgoing.wheel.set(conn.slot, deadline);
-        if self.draining.is_some() {
+        if self.draining.is_some() || self.evacuating.is_some() {
             self.fail_with(conn, CloseCode::Unavailable, "");
             return self.receive_again(conn, effects);
         }

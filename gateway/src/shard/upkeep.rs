@@ -109,6 +109,7 @@ impl Shard {
             }
         }
         self.due = due;
+        self.go_on_evacuating(effects);
         if self.draining.is_some() {
             self.go_on_draining(effects);
         }
