@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use gateway::clock::Now;
-use gateway::config::Config;
+use gateway::config::{Config, ShellConfig};
 use gateway::connection::Phase;
 use gateway::event::{Effect, Effects, Event};
 use gateway::limits::Limits;
@@ -52,16 +52,22 @@ impl Default for Sizes {
     }
 }
 
-/// Starts a gateway of `cores` cores that echoes, on a free port of the loopback interface. `data`
-/// is for its store, in which nothing is kept.
+/// Starts a gateway of `cores` cores on `shell` that echoes, on a free port of the loopback
+/// interface. `data` is for its store, in which nothing is kept.
 ///
 /// # Errors
 /// As [`Gateway::start`].
 ///
 /// # Panics
 /// If `sizes` are out of their ranges.
-pub fn start(data: &std::path::Path, cores: u16, sizes: Sizes) -> Result<Gateway, StartError> {
+pub fn start(
+    data: &std::path::Path,
+    shell: ShellConfig,
+    cores: u16,
+    sizes: Sizes,
+) -> Result<Gateway, StartError> {
     let mut config = Config::default();
+    config.io.shell = shell;
     config.server.listen = vec!["127.0.0.1:0".into()];
     config.server.data = data.to_owned();
     config.server.cores = cores;

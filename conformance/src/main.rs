@@ -10,12 +10,17 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use conformance::client::{Answer, Client, Message};
 use conformance::echo::{self, Sizes};
+use gateway::config::ShellConfig;
 
 /// What to be.
 #[derive(Parser)]
 enum Side {
     /// Echoes until its standard input ends; prints `ready ADDRESS`.
-    Serve,
+    Serve {
+        /// On the portable shell, not on rings.
+        #[arg(long)]
+        portable: bool,
+    },
     /// Goes through all cases of a fuzzing server, and has it write its report.
     Connect {
         /// Where it is.
@@ -28,14 +33,15 @@ enum Side {
 
 fn main() -> Result<()> {
     match Side::parse() {
-        Side::Serve => serve(),
+        Side::Serve { portable } => serve(portable),
         Side::Connect { address, agent } => connect(address, &agent),
     }
 }
 
-fn serve() -> Result<()> {
+fn serve(portable: bool) -> Result<()> {
     let data = tempfile::tempdir()?;
-    let gateway = echo::start(data.path(), 1, Sizes::default())?;
+    let shell = if portable { ShellConfig::Portable } else { ShellConfig::Uring };
+    let gateway = echo::start(data.path(), shell, 1, Sizes::default())?;
     writeln!(std::io::stdout(), "ready {}", gateway.addresses()[0])?;
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     gateway.drainer().drain();

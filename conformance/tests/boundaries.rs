@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use conformance::client::{Answer, Client, Ended};
 use conformance::echo::{self, Sizes};
-use gateway::server::{Gateway, StartError};
+use gateway::config::ShellConfig;
+use gateway::server::Gateway;
+use gateway::shell::Shell;
 use ws::handshake::server::{HandshakePolicy, read_request};
 use ws::handshake::{ClientRequest, Progress, read_response};
 use ws::{MaskKey, encoder};
@@ -28,18 +30,17 @@ const LOST: Duration = Duration::from_secs(30);
 
 const KEY: MaskKey = MaskKey([0x11, 0x22, 0x33, 0x44]);
 
-/// `None` only where the environment permits to test nothing.
-fn start(data: &tempfile::TempDir, sizes: Sizes) -> Option<Gateway> {
-    match echo::start(data.path(), 1, sizes) {
-        Ok(gateway) => Some(gateway),
-        Err(StartError::Ring(error)) if error.is_unavailable() => {
-            let permitted = std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|v| v == "1");
-            assert!(permitted, "{error}\n(MOORING_ALLOW_NO_URING=1 skips the tests of the ring)");
-            eprintln!("NOT TESTED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+/// On which shells to test. Without rings the first one is what a server falls back to.
+fn shells() -> [ShellConfig; 2] {
+    [if may_lack_rings() { ShellConfig::Auto } else { ShellConfig::Uring }, ShellConfig::Portable]
+}
+
+fn may_lack_rings() -> bool {
+    std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1")
+}
+
+fn start(data: &tempfile::TempDir, shell: ShellConfig, sizes: Sizes) -> Gateway {
+    echo::start(data.path(), shell, 1, sizes).unwrap()
 }
 
 /// Payload lengths whose frame, head included, ends within three bytes of a boundary: of a length's
@@ -120,9 +121,11 @@ fn echo_all(address: SocketAddr, lengths: &[usize]) {
 
 #[test]
 fn frames_of_every_size_around_every_boundary_come_back_from_the_server() {
-    for sizes in [SMALL, Sizes::default()] {
+    for (shell, sizes) in
+        shells().into_iter().flat_map(|shell| [(shell, SMALL), (shell, Sizes::default())])
+    {
         let data = tempfile::tempdir().unwrap();
-        let Some(gateway) = start(&data, sizes) else { return };
+        let gateway = start(&data, shell, sizes);
         let address = gateway.addresses()[0];
         let mut all = lengths(sizes.receive_buffer_bytes as usize, true);
         all.extend(lengths(sizes.send_block_bytes, false));
@@ -136,7 +139,7 @@ fn frames_of_every_size_around_every_boundary_come_back_from_the_server() {
             stream.write_all(&frame).unwrap();
             let mut received = vec![0; expected.len()];
             read_exact(&mut stream, &mut received);
-            assert!(received == expected, "{length} bytes, alone, {sizes:?}");
+            assert!(received == expected, "{length} bytes, alone, {shell:?}, {sizes:?}");
         }
         gateway.drainer().drain();
         gateway.wait().unwrap();
@@ -145,49 +148,86 @@ fn frames_of_every_size_around_every_boundary_come_back_from_the_server() {
 
 #[test]
 fn a_frame_cut_at_every_byte_of_its_head_comes_back() {
-    let data = tempfile::tempdir().unwrap();
-    let Some(gateway) = start(&data, SMALL) else { return };
-    let mut stream = open(gateway.addresses()[0]);
-    stream.set_nodelay(true).unwrap();
-    for length in [0, 1, 125, 126, 600, 65_535, 65_536] {
-        let (mut frame, mut expected) = (Vec::new(), Vec::new());
-        encoder::append_binary(&mut frame, &pattern(length), Some(KEY));
-        encoder::append_binary(&mut expected, &pattern(length), None);
-        for cut in 1..(frame.len() - length + 2).min(frame.len()) {
-            let (front, back) = frame.split_at(cut);
-            stream.write_all(front).unwrap();
-            stream.write_all(back).unwrap();
+    for shell in shells() {
+        let data = tempfile::tempdir().unwrap();
+        let gateway = start(&data, shell, SMALL);
+        let mut stream = open(gateway.addresses()[0]);
+        stream.set_nodelay(true).unwrap();
+        for length in [0, 1, 125, 126, 600, 65_535, 65_536] {
+            let (mut frame, mut expected) = (Vec::new(), Vec::new());
+            encoder::append_binary(&mut frame, &pattern(length), Some(KEY));
+            encoder::append_binary(&mut expected, &pattern(length), None);
+            for cut in 1..(frame.len() - length + 2).min(frame.len()) {
+                let (front, back) = frame.split_at(cut);
+                stream.write_all(front).unwrap();
+                stream.write_all(back).unwrap();
+                let mut received = vec![0; expected.len()];
+                read_exact(&mut stream, &mut received);
+                assert!(received == expected, "{length} bytes, cut at {cut}, {shell:?}");
+            }
+        }
+        gateway.drainer().drain();
+        gateway.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_a_peer_does_not_read_for_a_while_comes_whole_and_in_order_when_it_does() {
+    const MESSAGES: usize = 400;
+    for shell in shells() {
+        let data = tempfile::tempdir().unwrap();
+        let gateway = start(&data, shell, Sizes::default());
+        let mut stream = open(gateway.addresses()[0]);
+        // Far more than sockets hold: most of it waits in the gateway.
+        let length = |index: usize| 60_000 + 13 * index;
+        for index in 0..MESSAGES {
+            let mut frame = Vec::new();
+            encoder::append_binary(&mut frame, &pattern(length(index)), Some(KEY));
+            stream.write_all(&frame).unwrap();
+        }
+        for index in 0..MESSAGES {
+            let mut expected = Vec::new();
+            encoder::append_binary(&mut expected, &pattern(length(index)), None);
             let mut received = vec![0; expected.len()];
             read_exact(&mut stream, &mut received);
-            assert!(received == expected, "{length} bytes, cut at {cut}");
+            assert!(received == expected, "message {index}, {shell:?}");
         }
+        gateway.drainer().drain();
+        gateway.wait().unwrap();
     }
-    gateway.drainer().drain();
-    gateway.wait().unwrap();
 }
 
 #[test]
 fn many_connections_that_share_few_buffers_all_get_their_own_bytes_back() {
-    let data = tempfile::tempdir().unwrap();
-    let Some(gateway) = start(&data, SMALL) else { return };
-    let address = gateway.addresses()[0];
-    let peers: Vec<_> = (0..24_usize)
-        .map(|peer| {
-            thread::spawn(move || {
-                let sizes: Vec<usize> = (0..40).map(|n| (peer * 389 + n * 1021) % 9000).collect();
-                echo_all(address, &sizes);
+    for shell in shells() {
+        let data = tempfile::tempdir().unwrap();
+        let gateway = start(&data, shell, SMALL);
+        let address = gateway.addresses()[0];
+        let peers: Vec<_> = (0..24_usize)
+            .map(|peer| {
+                thread::spawn(move || {
+                    let size = |n: usize| (peer * 389 + n * 1021) % 9000;
+                    let sizes: Vec<usize> = (0..40).map(size).collect();
+                    echo_all(address, &sizes);
+                })
             })
-        })
-        .collect();
-    peers.into_iter().for_each(|peer| peer.join().unwrap());
-    let metrics = gateway.metrics();
-    gateway.drainer().drain();
-    gateway.wait().unwrap();
-    let exposed = gateway::metrics::expose(&metrics).unwrap();
-    let exhausted = exposed.lines().find(|line| {
-        !line.starts_with('#') && line.contains("buffers_exhausted") && !line.ends_with(" 0")
-    });
-    assert!(exhausted.is_some(), "no buffer was ever missing: more peers are needed\n{exposed}");
+            .collect();
+        peers.into_iter().for_each(|peer| peer.join().unwrap());
+        let metrics = gateway.metrics();
+        gateway.drainer().drain();
+        gateway.wait().unwrap();
+        if metrics.shell == Shell::Portable {
+            continue; // It has one buffer, and is never without.
+        }
+        let exposed = gateway::metrics::expose(&metrics).unwrap();
+        let exhausted = exposed.lines().find(|line| {
+            !line.starts_with('#') && line.contains("buffers_exhausted") && !line.ends_with(" 0")
+        });
+        assert!(
+            exhausted.is_some(),
+            "no buffer was ever missing: more peers are needed\n{exposed}"
+        );
+    }
 }
 
 /// Waits for a client, and opens the WebSocket for it.
@@ -211,12 +251,13 @@ fn accept(listener: &TcpListener) -> TcpStream {
 
 #[test]
 fn frames_of_every_size_around_every_boundary_come_back_from_the_client() {
-    let data = tempfile::tempdir().unwrap();
-    // Tells, and decides, whether there are rings here at all.
-    let Some(gateway) = start(&data, SMALL) else { return };
-    gateway.drainer().drain();
-    gateway.wait().unwrap();
     for buffer_bytes in [64, 2048] {
+        let mut client = match Client::new(buffer_bytes.try_into().unwrap(), 7) {
+            Ok(client) => client,
+            // This role has no other shell.
+            Err(error) if may_lack_rings() => return eprintln!("NOT TESTED: {error}"),
+            Err(error) => panic!("{error}"),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let all = lengths(buffer_bytes, false);
@@ -242,7 +283,6 @@ fn frames_of_every_size_around_every_boundary_come_back_from_the_client() {
             read_masked(&mut stream, 2);
             writing.join().unwrap();
         });
-        let mut client = Client::new(buffer_bytes.try_into().unwrap(), 7).unwrap();
         let mut count = 0;
         let ended = client.converse(address, "/", |_| {
             count += 1;

@@ -137,6 +137,8 @@ pub struct AuthConfig {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IoConfig {
+    /// What the cores run on: `auto`, `uring` or `portable`.
+    pub shell: ShellConfig,
     /// Receive buffers of each core, a power of two.
     pub receive_buffers: u16,
     /// Bytes of each.
@@ -146,6 +148,19 @@ pub struct IoConfig {
     pub send_blocks: usize,
     /// Bytes of each.
     pub send_block_bytes: usize,
+}
+
+/// `io.shell`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShellConfig {
+    /// io_uring where this host has it, else the portable shell, with a warning.
+    #[default]
+    Auto,
+    /// io_uring, or no start.
+    Uring,
+    /// The portable shell.
+    Portable,
 }
 
 /// `[log]`
@@ -232,6 +247,7 @@ impl Default for AuthConfig {
 impl Default for IoConfig {
     fn default() -> Self {
         Self {
+            shell: ShellConfig::Auto,
             receive_buffers: 1024,
             receive_buffer_bytes: 2048,
             send_blocks: 32 * 1024,

@@ -29,10 +29,12 @@ pub mod metrics;
 pub mod outgoing;
 pub mod policy;
 pub mod pools;
+mod portable;
 pub mod reactor;
 pub mod send_queue;
 pub mod server;
 pub mod shard;
+pub mod shell;
 pub mod wheel;
 
 /// Whether this build can break itself on purpose: never what is shipped.

@@ -13,7 +13,7 @@ use wire::limits::{
 };
 
 use crate::clock::TICK;
-use crate::config::{Config, ConfigError, SyncConfig};
+use crate::config::{Config, ConfigError, ShellConfig, SyncConfig};
 
 /// Reads that one session may have in flight. Enough for an application that opens on its
 /// conversation list and the newest page of a few of them.
@@ -73,6 +73,8 @@ pub struct Limits {
     pub retry_scan_max: u32,
     /// Clock skew of tokens.
     pub clock_skew: Duration,
+    /// What the cores are to run on.
+    pub shell: ShellConfig,
     /// The rings.
     pub ring: RingOptions,
     /// Blocks for sending, of one core, and their size.
@@ -202,6 +204,7 @@ impl Limits {
             conversations_max: limits.conversations_per_core_max.max(1024),
             retry_scan_max: limits.retry_scan_max,
             clock_skew: Duration::from_secs(auth.clock_skew_seconds.into()),
+            shell: config.io.shell,
             ring: ring(config)?,
             send_blocks: send_blocks(config)?,
             store: store(config, cores)?,

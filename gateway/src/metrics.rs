@@ -15,6 +15,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use wire::CloseCode;
 
+use crate::shell::Shell;
+
 macro_rules! counts {
     (counters { $($counter:ident: $counter_help:literal,)* }
      gauges { $($gauge:ident: $gauge_help:literal,)* }) => {
@@ -60,6 +62,7 @@ type Metric = (&'static str, &'static str, fn(&PublishedCounts) -> &AtomicU64);
 counts! {
     counters {
         accepted: "Connections accepted",
+        accepts_paused: "Times accepting paused for want of places or descriptors",
         handshakes: "WebSocket handshakes completed",
         handshakes_refused: "WebSocket handshakes refused",
         logins: "Sessions begun",
@@ -118,13 +121,15 @@ pub struct Metrics {
     pub cores: Box<[PublishedCounts]>,
     /// The store's, once it has started.
     pub store: Arc<store::Service>,
+    /// What the cores run on.
+    pub shell: Shell,
 }
 
 impl Metrics {
     /// Numbers of `cores` cores and of a store.
     #[must_use]
-    pub fn new(cores: u16, store: Arc<store::Service>) -> Self {
-        Self { cores: (0..cores).map(|_| PublishedCounts::default()).collect(), store }
+    pub fn new(cores: u16, shell: Shell, store: Arc<store::Service>) -> Self {
+        Self { cores: (0..cores).map(|_| PublishedCounts::default()).collect(), store, shell }
     }
 
     /// Sessions that evacuations have sent away.
@@ -180,6 +185,13 @@ impl prometheus_client::collector::Collector for Exposition {
             let labels = [("code", code.number().to_string()), ("name", code.name().to_owned())];
             ConstCounter::new(sum.sum::<u64>()).encode(closes.encode_family(&labels)?)?;
         }
+        let mut io = encoder.encode_descriptor(
+            "io",
+            "1 for what the cores run on",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(1).encode(io.encode_family(&[("shell", self.0.shell.name())])?)?;
         encode_store(&self.0.store, &mut encoder)
     }
 }

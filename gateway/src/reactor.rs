@@ -31,10 +31,10 @@ const COMPLETIONS_PER_TURN: usize = 2048;
 
 /// How long a busy core lets frames gather. It bounds what batching may add to a latency; what it
 /// saves is in docs/decisions, 0004.
-const FLUSH_EVERY: Duration = Duration::from_millis(5);
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(5);
 
 /// When to look again whether a peer's full lane has room.
-const OWED_RETRY: Duration = Duration::from_millis(1);
+pub(crate) const OWED_RETRY: Duration = Duration::from_millis(1);
 
 /// Tokens that are not a connection's: above every slot of the table.
 const LISTENER_SLOT: u32 = Token::SLOT_MAX;
@@ -84,16 +84,12 @@ pub struct Reactor<P = Shard> {
     calmed_at: Tick,
 }
 
-/// What a reactor is made of.
+/// What a core is made of, whatever it runs on.
 pub struct Parts<P = Shard> {
     /// Which core it is, of how many.
     pub core: CoreId,
     /// Of how many.
     pub cores: u16,
-    /// Its ring, enabled on its thread.
-    pub ring: Ring,
-    /// The other cores' rings, in the order of the cores.
-    pub handles: Vec<uring::RingHandle>,
     /// All cores' wakers.
     pub wakers: Vec<uring::Waker>,
     /// All cores' bells.
@@ -111,10 +107,16 @@ pub struct Parts<P = Shard> {
 }
 
 impl<P: Policy> Reactor<P> {
-    /// Puts the parts together and begins to accept.
+    /// Puts the parts together and begins to accept. The ring is enabled on this thread, and
+    /// `handles` are all cores', in their order.
     #[must_use]
-    pub fn new(parts: Parts<P>, listeners: Vec<Listener>) -> Self {
-        let Parts { core, cores, mut ring, handles, wakers, bells, .. } = parts;
+    pub fn new(
+        parts: Parts<P>,
+        mut ring: Ring,
+        handles: Vec<uring::RingHandle>,
+        listeners: Vec<Listener>,
+    ) -> Self {
+        let Parts { core, cores, wakers, bells, .. } = parts;
         let peers = handles.into_iter().map(|handle| ring.add_peer(handle)).collect();
         let listener_count = listeners.len();
         for (index, listener) in (0..).zip(listeners) {
@@ -225,6 +227,7 @@ impl<P: Policy> Reactor<P> {
             }
             Completion::AcceptFailed { token, errno } => {
                 if errno != rustix::io::Errno::CANCELED {
+                    self.shard.counts().accepts_paused += 1;
                     tracing::warn!(core = self.core.0, %errno, "accepting paused");
                     self.idle_listeners.push(token);
                 }

@@ -1,7 +1,9 @@
 //! A running gateway: its cores, and how they start and end together.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 
@@ -9,7 +11,7 @@ use router::mesh::{MeshPort, mesh};
 use router::shard_map::ShardMap;
 use rustix::io::Errno;
 use store::{Hooks, RecoveryReport, Service, Store, StoreError};
-use uring::{PreparedRing, Ring, RingError};
+use uring::{PreparedRing, Ring, RingError, RingHandle};
 use wire::{CoreId, Epoch};
 
 use crate::auth::{KeyError, KeyRing};
@@ -19,8 +21,10 @@ use crate::limits::Limits;
 use crate::messages::{Delivery, Request};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
+use crate::portable::{self, Entrance, Io};
 use crate::reactor::{Ending, Parts, Reactor, listen};
 use crate::shard::{Common, Shard, fingerprint};
+use crate::shell::Shell;
 
 /// The gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,23 @@ pub enum StartError {
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// A core, which has logged why.
+    #[error("a core could not start: the log says why")]
+    Core,
+    /// What wakes a core of the portable shell.
+    #[error("cannot make an eventfd: {0}")]
+    Waker(Errno),
+}
+
+/// A core ended before it was to.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// Its ring failed.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// On the portable shell: the kernel gave no epoll instance, or watches no listening socket.
+    #[error("epoll cannot be used: {0}")]
+    Epoll(std::io::Error),
 }
 
 const fn advice(errno: Errno) -> &'static str {
@@ -69,6 +90,7 @@ const fn ring_advice(error: &RingError) -> &'static str {
     match error {
         RingError::FilesLimit { .. } => "; the table is limits.connections_per_core_max and 256",
         RingError::Memory { .. } => "; see io.receive_buffers and limits.connections_per_core_max",
+        _ if error.is_unavailable() => "; or run without rings: `--io portable`",
         _ => "",
     }
 }
@@ -76,7 +98,7 @@ const fn ring_advice(error: &RingError) -> &'static str {
 /// A gateway that accepts.
 #[derive(Debug)]
 pub struct Gateway {
-    cores: Vec<JoinHandle<Result<(), RingError>>>,
+    cores: Vec<JoinHandle<Result<(), CoreError>>>,
     ending: Arc<Ending>,
     wakers: Vec<uring::Waker>,
     metrics: Arc<Metrics>,
@@ -87,8 +109,73 @@ pub struct Gateway {
 
 /// A core before it has its thread.
 struct Prepared {
-    ring: PreparedRing,
+    io: PreparedIo,
     listeners: Vec<uring::Listener>,
+}
+
+enum PreparedIo {
+    Uring(Box<PreparedRing>),
+    Portable(uring::Waker),
+}
+
+impl PreparedIo {
+    fn waker(&self) -> uring::Waker {
+        match self {
+            Self::Uring(ring) => ring.waker(),
+            Self::Portable(waker) => waker.clone(),
+        }
+    }
+}
+
+/// The ways from each core to every other, to pass connections on: by rings or by entrances.
+#[derive(Clone)]
+struct Ways {
+    handles: Vec<RingHandle>,
+    entrances: Vec<Arc<Entrance>>,
+    /// A connection can be passed only to a ring that is enabled: nobody accepts before all are.
+    enabled: Arc<Barrier>,
+}
+
+impl Ways {
+    fn new(prepared: &[Prepared], limits: &Limits) -> Self {
+        let (mut handles, mut entrances) = (Vec::new(), Vec::new());
+        for core in prepared {
+            match &core.io {
+                PreparedIo::Uring(ring) => handles.push(ring.handle()),
+                PreparedIo::Portable(_) => {
+                    entrances.push(Entrance::new(limits.ring.descriptors_max));
+                }
+            }
+        }
+        Self { handles, entrances, enabled: Arc::new(Barrier::new(prepared.len())) }
+    }
+}
+
+/// Runs a core on this thread; `started` is called when nothing can fail any more but what fails
+/// while it runs.
+fn run<P: Policy>(
+    parts: Parts<P>,
+    Prepared { io, listeners }: Prepared,
+    ways: Ways,
+    buffer_bytes: u32,
+    started: impl FnOnce(),
+) -> Result<(), CoreError> {
+    match io {
+        PreparedIo::Uring(ring) => {
+            let ring = ring.enable();
+            ways.enabled.wait();
+            let reactor = Reactor::new(parts, ring?, ways.handles, listeners);
+            started();
+            Ok(reactor.run()?)
+        }
+        PreparedIo::Portable(_) => {
+            let listeners =
+                listeners.into_iter().map(|it| TcpListener::from(OwnedFd::from(it))).collect();
+            let entrances = ways.entrances;
+            let io = Io { listeners, entrances, buffer_bytes: buffer_bytes as usize };
+            portable::run(parts, io, started).map_err(CoreError::Epoll)
+        }
+    }
 }
 
 impl Gateway {
@@ -128,10 +215,11 @@ impl Gateway {
             map: ShardMap::new(shards, cores),
             limits: Arc::new(limits),
         };
-        let mut prepared = prepare(&common.limits)?;
+        let shell = Shell::choose(common.limits.shell)?;
+        let prepared = prepare(&common.limits, shell)?;
         let addresses = local_addresses(&prepared[0].listeners);
-        let wakers: Vec<uring::Waker> = prepared.iter().map(|core| core.ring.waker()).collect();
-        let handles: Vec<_> = prepared.iter().map(|core| core.ring.handle()).collect();
+        let wakers: Vec<uring::Waker> = prepared.iter().map(|core| core.io.waker()).collect();
+        let ways = Ways::new(&prepared, &common.limits);
         let ports = mesh(cores);
         let bells: Vec<_> = ports.iter().map(MeshPort::bell).collect();
         let hooks = Hooks {
@@ -141,40 +229,38 @@ impl Gateway {
             free_bytes: None,
         };
         let store = Arc::new(store.start(cores, hooks)?);
-        let metrics = Arc::new(Metrics::new(cores, Arc::clone(&store)));
+        let metrics = Arc::new(Metrics::new(cores, shell, Arc::clone(&store)));
         let ending = Arc::new(Ending::default());
-        // A connection can be passed only to a ring that is enabled: nobody accepts before all are.
-        let enabled = Arc::new(Barrier::new(usize::from(cores)));
+        let (started, all_started) = channel();
         let mut threads = Vec::with_capacity(usize::from(cores));
         let clock = Clock::start();
-        for (port, Prepared { ring, listeners }) in ports.into_iter().zip(prepared.drain(..)) {
+        for (port, prepared) in ports.into_iter().zip(prepared) {
             let core = port.core();
-            let (common, store) = (common.clone(), Arc::clone(&store));
+            let (common, store, make) = (common.clone(), Arc::clone(&store), make.clone());
             let (metrics, ending) = (Arc::clone(&metrics), Arc::clone(&ending));
-            let (wakers, handles, bells) = (wakers.clone(), handles.clone(), bells.clone());
-            let (enabled, make) = (Arc::clone(&enabled), make.clone());
-            let run = move || -> Result<(), RingError> {
+            let (wakers, bells, ways) = (wakers.clone(), bells.clone(), ways.clone());
+            let started = started.clone();
+            let body = move || {
+                let buffer_bytes = common.limits.ring.buffer_bytes;
                 let shard = make(common, port, clock.now(), &store);
-                let ring = ring.enable();
-                enabled.wait();
-                let ring: Ring = ring?;
-                let parts = Parts {
-                    core,
-                    cores,
-                    ring,
-                    handles,
-                    wakers,
-                    bells,
-                    shard,
-                    store: Arc::clone(&store),
-                    metrics,
-                    ending,
-                    clock,
+                let parts =
+                    Parts { core, cores, wakers, bells, shard, store, metrics, ending, clock };
+                // Whoever started it waits for this, or has gone for want of another core.
+                let started = move || {
+                    let _ = started.send(());
                 };
-                Reactor::new(parts, listeners).run()
+                let ended = run(parts, prepared, ways, buffer_bytes, started);
+                if let Err(error) = &ended {
+                    tracing::error!(core = core.0, %error, "a core ended before it was to");
+                }
+                ended
             };
-            let thread = std::thread::Builder::new().name(format!("core-{}", core.0)).spawn(run);
+            let thread = std::thread::Builder::new().name(format!("core-{}", core.0)).spawn(body);
             threads.push(thread.map_err(StartError::Thread)?);
+        }
+        drop(started);
+        if all_started.iter().count() < usize::from(cores) {
+            return Err(StartError::Core);
         }
         Ok(Self { cores: threads, ending, wakers, metrics, addresses, recovery, keys })
     }
@@ -212,8 +298,8 @@ impl Gateway {
     /// Waits until every core has ended, then stops the store: all that was accepted is synced.
     ///
     /// # Errors
-    /// A ring failed.
-    pub fn wait(self) -> Result<(), RingError> {
+    /// A core ended before it was to.
+    pub fn wait(self) -> Result<(), CoreError> {
         let mut result = Ok(());
         for core in self.cores {
             let ended = core.join().expect("a core that panics ends the process");
@@ -264,9 +350,9 @@ impl Drainer {
     }
 }
 
-/// A ring and listening sockets for each core. All listen before the first one accepts, so that a
-/// busy port is found before anything has started.
-fn prepare(limits: &Limits) -> Result<Vec<Prepared>, StartError> {
+/// A ring, or what stands for it, and listening sockets for each core. All listen before the first
+/// one accepts, so that a busy port is found before anything has started.
+fn prepare(limits: &Limits, shell: Shell) -> Result<Vec<Prepared>, StartError> {
     let failed = |(address, errno)| StartError::Listen { address, errno };
     let mut addresses = limits.listen.clone();
     let mut prepared = Vec::with_capacity(usize::from(limits.cores));
@@ -279,7 +365,13 @@ fn prepare(limits: &Limits) -> Result<Vec<Prepared>, StartError> {
         let listeners = listen(&addresses).map_err(failed)?;
         // Port 0: the others listen where the first one was put.
         addresses = local_addresses(&listeners);
-        prepared.push(Prepared { ring: Ring::prepare(&limits.ring)?, listeners });
+        let io = match shell {
+            Shell::Uring => PreparedIo::Uring(Box::new(Ring::prepare(&limits.ring)?)),
+            Shell::Portable => {
+                PreparedIo::Portable(uring::Waker::new().map_err(StartError::Waker)?)
+            }
+        };
+        prepared.push(Prepared { io, listeners });
     }
     Ok(prepared)
 }

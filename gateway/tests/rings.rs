@@ -1,5 +1,5 @@
-//! The whole gateway on real rings, sockets and disk. What it decides is tested elsewhere, on the
-//! virtual host; here is that the parts fit together.
+//! The whole gateway on real sockets and disk, on rings and on the portable shell. What it decides
+//! is tested elsewhere, on the virtual host; here is that the parts fit together.
 
 mod sim;
 
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gateway::auth::Identity;
-use gateway::config::Config;
+use gateway::config::{Config, ShellConfig};
 use gateway::limits::Limits;
 use gateway::server::Gateway;
 use wire::client::{ClientBody, Post};
@@ -22,8 +22,15 @@ const FRESH: From = From { epoch: Epoch::NONE, cursor: InboxSeq::ZERO, ticket: N
 
 const USERS: u64 = 8;
 
-fn start(data: &Path, cores: u16) -> Gateway {
+/// On which shells to test. Without rings the first one is what a server falls back to.
+fn shells() -> [ShellConfig; 2] {
+    let permitted = std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1");
+    [if permitted { ShellConfig::Auto } else { ShellConfig::Uring }, ShellConfig::Portable]
+}
+
+fn start(data: &Path, shell: ShellConfig, cores: u16) -> Gateway {
     let mut config = Config::default();
+    config.io.shell = shell;
     config.server.listen = vec!["127.0.0.1:0".into()];
     config.server.data = data.to_owned();
     config.server.cores = cores;
@@ -102,15 +109,16 @@ fn next(number: u64) -> u64 {
 }
 
 /// Runs sessions of all users, of whom each posts to the next, and ends by a drain.
-fn run(data: &Path, cores: u16, round: u64) {
-    let gateway = start(data, cores);
+fn run(data: &Path, shell: ShellConfig, cores: u16, round: u64) {
+    let gateway = start(data, shell, cores);
     // Each round leaves two entries in everyone's inbox: what she posted and what she got.
     let cursor = InboxSeq::new(2 * round);
     let mut sessions: Vec<Wired> =
         (1..=USERS).map(|number| Wired::connect(&gateway, user(number), &FRESH)).collect();
     for session in &mut sessions {
         let heard = session.hear_line();
-        assert_eq!(heard, format!("welcome {cursor} Fresh"), "round {round}, {cores} cores");
+        let expected = format!("welcome {cursor} Fresh");
+        assert_eq!(heard, expected, "round {round}, {cores} cores, {shell:?}");
     }
     for (number, session) in (1..).zip(&mut sessions) {
         session.post(user(next(number)), round + 1, &[b'x'; 3000]);
@@ -135,34 +143,39 @@ fn run(data: &Path, cores: u16, round: u64) {
 
 #[test]
 fn sessions_post_are_displaced_and_drained_on_two_cores_then_three_then_one() {
-    let data = tempfile::tempdir().unwrap();
-    for (round, cores) in [(0, 2), (1, 3), (2, 1)] {
-        run(data.path(), cores, round);
+    for shell in shells() {
+        let data = tempfile::tempdir().unwrap();
+        for (round, cores) in [(0, 2), (1, 3), (2, 1)] {
+            run(data.path(), shell, cores, round);
+        }
     }
 }
 
 #[test]
-fn a_device_resumes_where_it_was_after_a_restart() {
-    let data = tempfile::tempdir().unwrap();
-    let gateway = start(data.path(), 2);
-    let mut one = Wired::connect(&gateway, user(1), &FRESH);
-    let Heard::Welcome { epoch, .. } = one.hear() else { panic!("a welcome is first") };
-    for nonce in 1..=5 {
-        one.post(user(2), nonce, b"hi");
-        assert_eq!(one.hear_line(), format!("posted n{nonce} #{nonce}"));
+fn a_device_resumes_where_it_was_after_a_restart_on_the_other_shell() {
+    let [first, second] = shells();
+    for (before, after) in [(first, second), (second, first)] {
+        let data = tempfile::tempdir().unwrap();
+        let gateway = start(data.path(), before, 2);
+        let mut one = Wired::connect(&gateway, user(1), &FRESH);
+        let Heard::Welcome { epoch, .. } = one.hear() else { panic!("a welcome is first") };
+        for nonce in 1..=5 {
+            one.post(user(2), nonce, b"hi");
+            assert_eq!(one.hear_line(), format!("posted n{nonce} #{nonce}"));
+        }
+        drop(one);
+        gateway.drainer().drain();
+        gateway.wait().unwrap();
+        let gateway = start(data.path(), after, 3);
+        let from = From { epoch, cursor: InboxSeq::new(3), ticket: None };
+        let mut two = Wired::connect(&gateway, user(2), &from);
+        assert_eq!(two.hear_line(), "welcome @5 Resumed");
+        let page = r#"page to @5 end: [@4 u1:u2#4 u1 "hi"] [@5 u1:u2#5 u1 "hi"]"#;
+        assert_eq!(two.hear_line(), page);
+        two.post(user(1), 1, b"ho");
+        assert_eq!(two.hear_line(), "posted n1 #6");
+        drop(two);
+        gateway.drainer().drain();
+        gateway.wait().unwrap();
     }
-    drop(one);
-    gateway.drainer().drain();
-    gateway.wait().unwrap();
-    let gateway = start(data.path(), 3);
-    let from = From { epoch, cursor: InboxSeq::new(3), ticket: None };
-    let mut two = Wired::connect(&gateway, user(2), &from);
-    assert_eq!(two.hear_line(), "welcome @5 Resumed");
-    let page = r#"page to @5 end: [@4 u1:u2#4 u1 "hi"] [@5 u1:u2#5 u1 "hi"]"#;
-    assert_eq!(two.hear_line(), page);
-    two.post(user(1), 1, b"ho");
-    assert_eq!(two.hear_line(), "posted n1 #6");
-    drop(two);
-    gateway.drainer().drain();
-    gateway.wait().unwrap();
 }

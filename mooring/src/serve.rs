@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use gateway::config::{Config, ConfigError, LogConfig, LogFormat};
+use gateway::config::{Config, ConfigError, LogConfig, LogFormat, ShellConfig};
 use gateway::limits::Limits;
 use gateway::server::{Drainer, Gateway};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -33,6 +33,27 @@ pub(crate) struct Args {
     /// Reactor threads; 0 for one a processor
     #[arg(long, env = "MOORING_CORES", value_name = "N")]
     cores: Option<u16>,
+    /// What the cores run on; auto: io_uring if this host has it, else the portable shell
+    #[arg(long, env = "MOORING_IO", value_name = "SHELL")]
+    io: Option<Io>,
+}
+
+/// [`ShellConfig`], as a command line has it. (Words on each value would make the help long.)
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Io {
+    Auto,
+    Uring,
+    Portable,
+}
+
+impl From<Io> for ShellConfig {
+    fn from(io: Io) -> Self {
+        match io {
+            Io::Auto => Self::Auto,
+            Io::Uring => Self::Uring,
+            Io::Portable => Self::Portable,
+        }
+    }
 }
 
 impl Args {
@@ -55,6 +76,9 @@ impl Args {
         if let Some(cores) = self.cores {
             server.cores = cores;
         }
+        if let Some(shell) = self.io {
+            config.io.shell = shell.into();
+        }
         Ok(config)
     }
 }
@@ -74,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let admin = admin::start(admin, gateway.metrics(), drainer.clone())?;
     announce(gateway.addresses(), admin)?;
     wait_for_signals(signals, drainer)?;
-    gateway.wait().context("the ring failed")?;
+    gateway.wait().context("a core failed")?;
     tracing::info!("ended");
     Ok(())
 }

@@ -14,11 +14,18 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 /// Wakes one ring from any thread. Clones wake the same ring; one that outlives it does nothing.
+///
+/// It is an eventfd, and so of use to a thread that waits in another way as well.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<OwnedFd>);
 
 impl Waker {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    /// One that wakes no ring: whoever waits for its descriptor to become readable.
+    ///
+    /// # Errors
+    ///
+    /// EMFILE, ENFILE or ENOMEM: there is no descriptor or memory left.
+    pub fn new() -> Result<Self, Errno> {
         // Non-blocking: a waker must never wait. It could only, had it woken 2^64 times.
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         eventfd(0, flags).map(|descriptor| Self(Arc::new(descriptor)))

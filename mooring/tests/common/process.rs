@@ -12,12 +12,25 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::STEP_TIMEOUT;
 
+/// On which shell this test binary runs its servers. `portable` is made of the tests of others.
+/// Without rings, which the environment must permit, the others test what a server falls back to.
+fn shell() -> &'static str {
+    let permitted = std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1");
+    match env!("CARGO_CRATE_NAME") {
+        "portable" => "portable",
+        _ if permitted => "auto",
+        _ => "uring",
+    }
+}
+
 /// A command of the binary under test, without the environment's `MOORING_*`.
 pub(crate) fn mooring(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
     for name in ["CONFIG", "DATA", "LISTEN", "ADMIN", "CORES"] {
         command.env_remove(format!("MOORING_{name}"));
     }
+    // By the environment, so that a test may say otherwise by a flag.
+    command.env("MOORING_IO", shell());
     command.args(arguments).stdin(Stdio::null());
     command
 }
@@ -126,9 +139,19 @@ impl Server {
     pub(crate) fn start_with(data: &Path, config: &str) -> Self {
         let file = data.with_extension("toml");
         std::fs::write(&file, config).expect("the folder of tests is writable");
+        Self::start_by(Self::command(data).arg("--config").arg(file))
+    }
+
+    /// The command that starts one.
+    pub(crate) fn command(data: &Path) -> Command {
         let mut command = mooring(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        command.args(["--cores", "2", "--data"]).arg(data).arg("--config").arg(file);
-        let mut process = Running::start(&mut command);
+        command.args(["--cores", "2", "--data"]).arg(data);
+        command
+    }
+
+    /// By this command, which says where it listens.
+    pub(crate) fn start_by(command: &mut Command) -> Self {
+        let mut process = Running::start(command);
         let Some(line) = process.line() else { panic!("no server: {}", process.end().stderr) };
         let addresses = line.strip_prefix("ready gateway=").and_then(|it| it.split_once(" admin="));
         let (gateway, admin) = addresses.unwrap_or_else(|| panic!("not the ready line: {line}"));
@@ -140,15 +163,20 @@ impl Server {
         self.process.signal(signal);
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.process.child)
+    }
+
     pub(crate) fn end(self) -> Ended {
         self.process.end()
     }
 
-    /// Asks it to stop, and checks that it did so well.
-    pub(crate) fn stop(self) {
+    /// Asks it to stop, and checks that it did so well; what it has logged.
+    pub(crate) fn stop(self) -> String {
         self.signal(Signal::TERM);
         let ended = self.end();
         assert_eq!(ended.status, 0, "{}", ended.stderr);
+        ended.stderr
     }
 
     /// As a power loss of the process would: no word, no flush.

@@ -87,6 +87,7 @@ const ABSENCES: [Absence; 5] = [
             "rocksdb",
             "rand",
             "tokio",
+            "monoio",
         ],
         why: "the code is pure: it gets bytes, events and the time, and returns values",
     },
@@ -99,7 +100,7 @@ const ABSENCES: [Absence; 5] = [
     Absence {
         within: &["store/src/"],
         except: &[],
-        items: &["std::net", "rustix::net", "io_uring"],
+        items: &["std::net", "rustix::net", "io_uring", "monoio"],
         why: "the store knows no connection",
     },
     Absence {
@@ -110,6 +111,7 @@ const ABSENCES: [Absence; 5] = [
             "router/src/",
             "store/src/batch.rs",
             "gateway/src/reactor",
+            "gateway/src/portable",
             "gateway/src/shard",
             "gateway/src/send_queue.rs",
             "gateway/src/connection.rs",
