@@ -66,7 +66,7 @@ pub(crate) fn judge(looked: &Looked, sessions: u64) -> Report {
     let machine = &looked.machine;
     let plan = Plan::new(sessions, machine.process.nofile_hard, machine.process.processors);
     let findings = vec![
-        io_uring(machine, &looked.ring),
+        io_uring(machine, &looked.ring, sessions),
         kernel(machine, &looked.ring),
         processors(machine, plan),
         nofile(machine, sessions, plan),
@@ -85,10 +85,10 @@ pub(crate) fn judge(looked: &Looked, sessions: u64) -> Report {
     Report::new(sessions, plan, findings)
 }
 
-fn io_uring(machine: &Machine, ring: &Result<Support, RingError>) -> Finding {
+fn io_uring(machine: &Machine, ring: &Result<Support, RingError>, sessions: u64) -> Finding {
     let error = match ring {
         Ok(support) => {
-            return Finding::new("io_uring", Verdict::Fits, "a ring was made")
+            return Finding::new("io_uring", Verdict::Fits, "a ring was made: the server uses it")
                 .needs(support.to_string())
                 .decides();
         }
@@ -104,8 +104,15 @@ fn io_uring(machine: &Machine, ring: &Result<Support, RingError>) -> Finding {
             .to_owned(),
         _ => format!("run Linux {KERNEL_MINIMUM} or later, with CONFIG_IO_URING"),
     };
-    let found = Finding::new("io_uring", Verdict::Blocks, error.to_string());
-    found.permits(0).mend(mend).decides()
+    // There each session takes a descriptor of the process, whatever the number of its cores.
+    let files = machine.process.nofile_hard.unwrap_or(u64::MAX);
+    let capacity = files.saturating_sub(FILES_SPARE);
+    let verdict = if capacity < sessions { Verdict::Blocks } else { Verdict::Hinders };
+    Finding::new("io_uring", verdict, error.to_string())
+        .needs("without it the server runs on the portable shell (epoll): dearer messages")
+        .permits(capacity)
+        .mend(mend)
+        .decides()
 }
 
 fn kernel(machine: &Machine, ring: &Result<Support, RingError>) -> Finding {
@@ -114,9 +121,8 @@ fn kernel(machine: &Machine, ring: &Result<Support, RingError>) -> Finding {
     };
     let found = |verdict| Finding::new("kernel", verdict, format!("Linux {release}"));
     match (version(release), version(KERNEL_MINIMUM)) {
-        (Some(version), Some(minimum)) if version < minimum => found(Verdict::Blocks)
-            .needs(format!("Linux {KERNEL_MINIMUM}"))
-            .permits(0)
+        (Some(version), Some(minimum)) if version < minimum => found(Verdict::Hinders)
+            .needs(format!("Linux {KERNEL_MINIMUM}, for rings"))
             .mend(format!("install Linux {KERNEL_MINIMUM} or later")),
         (Some(_), Some(_)) => {
             let idle_looks_busy = ring.as_ref().is_ok_and(|support| !support.no_iowait);
