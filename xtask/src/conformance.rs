@@ -54,6 +54,10 @@ pub(crate) struct Arguments {
     /// All cases; some minutes. Default: those without large messages and compression.
     #[arg(long)]
     all: bool,
+    /// The echo on the portable shell, not on rings; the client's role has no other.
+    #[arg(long, value_name = "SHELL", default_value = "uring",
+          value_parser = ["uring", "portable"])]
+    io: String,
     /// Keep the suite's reports (HTML, one page a case).
     #[arg(long)]
     keep: bool,
@@ -77,7 +81,7 @@ pub(crate) fn missing() -> Option<&'static str> {
 
 /// The short form, for `ci`.
 pub(crate) fn quick(environment: &Environment) -> Result<()> {
-    run(environment, &Arguments { all: false, keep: false })
+    run(environment, &Arguments { all: false, io: "uring".to_owned(), keep: false })
 }
 
 fn run(environment: &Environment, arguments: &Arguments) -> Result<()> {
@@ -90,10 +94,12 @@ fn run(environment: &Environment, arguments: &Arguments) -> Result<()> {
         wstest: venv.program("wstest"),
         sides: environment.release_binary("conformance"),
         folder: folder.path(),
+        is_portable: arguments.io == "portable",
         cases: if arguments.all { &ALL } else { &QUICK },
         count: if arguments.all { ALL_COUNT } else { QUICK_COUNT },
     };
-    let result = suite.test_server().and_then(|()| suite.test_client());
+    let client = || if suite.is_portable { Ok(()) } else { suite.test_client() };
+    let result = suite.test_server().and_then(|()| client());
     if arguments.keep || result.is_err() {
         console::note(&format!("the reports are kept in {}", folder.keep().display()));
     }
@@ -105,6 +111,7 @@ struct Suite<'a> {
     wstest: PathBuf,
     sides: PathBuf,
     folder: &'a Path,
+    is_portable: bool,
     cases: &'a [&'a str],
     count: usize,
 }
@@ -123,9 +130,11 @@ impl Drop for Ending {
 impl Suite<'_> {
     /// The fuzzing client against the echo.
     fn test_server(&self) -> Result<()> {
-        console::step("The fuzzing client against the echo on the gateway's reactor");
+        let shell = if self.is_portable { "portable shell" } else { "reactor" };
+        console::step(&format!("The fuzzing client against the echo on the gateway's {shell}"));
         let mut command = Command::new(&self.sides);
-        command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("serve").args(self.is_portable.then_some("--portable"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut echo = Ending(command.spawn().context("cannot start the echo")?);
         let line = first_line(&mut echo.0)?;
         let address = line.strip_prefix("ready ").context("the echo is not ready")?;

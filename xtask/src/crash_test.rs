@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// Reactor threads of the server.
     #[arg(long, value_name = "N", default_value_t = 2)]
     cores: u16,
+    /// What the server runs on: auto, uring or portable.
+    #[arg(long, value_name = "SHELL", default_value = "auto")]
+    io: String,
     /// Messages a second, each to one or nineteen others.
     #[arg(long, value_name = "MESSAGES_PER_S", default_value_t = 5000)]
     rate: u32,
@@ -55,8 +58,8 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// The short form, for the tests.
-    pub(crate) fn short() -> Self {
-        Self { rounds: 4, seed: None, cores: 2, rate: 2000, keep: false }
+    pub(crate) fn short(io: &str) -> Self {
+        Self { rounds: 4, seed: None, cores: 2, io: io.to_owned(), rate: 2000, keep: false }
     }
 }
 
@@ -75,8 +78,8 @@ pub(crate) fn crash_test(arguments: &Arguments) -> Result<ExitCode> {
 pub(crate) fn run(environment: &Environment, arguments: &Arguments) -> Result<Verdict> {
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     let command = format!(
-        "cargo xtask crash-test --rounds {} --seed {seed} --cores {} --rate {}",
-        arguments.rounds, arguments.cores, arguments.rate
+        "cargo xtask crash-test --rounds {} --seed {seed} --cores {} --io {} --rate {}",
+        arguments.rounds, arguments.cores, arguments.io, arguments.rate
     );
     console::step(&format!("Killing the server {} times: {command}", arguments.rounds));
     let folder = tempfile::Builder::new().prefix("mooring-crash-").tempdir();
@@ -151,6 +154,7 @@ impl<'a> Bench<'a> {
         command.args(["serve", "--data"]).arg(&self.data);
         command.args(["--listen", gateway, "--admin", admin]);
         command.args(["--cores", &self.arguments.cores.to_string()]);
+        command.args(["--io", &self.arguments.io]);
         Server::start(command, &self.folder.join("server.log"))
     }
 

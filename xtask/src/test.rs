@@ -50,8 +50,8 @@ pub(crate) fn run_tests(
 /// those that the tests of their packages have built: another `cargo build` would choose other
 /// features, and build again.
 fn break_it(environment: &Environment, steps: &mut Steps, counts: &mut Counts) {
-    let crash = || {
-        let verdict = crash_test::run(environment, &crash_test::Arguments::short())?;
+    let crash = |io: &str| {
+        let verdict = crash_test::run(environment, &crash_test::Arguments::short(io))?;
         anyhow::ensure!(verdict.is_clean(), "{}", verdict.summary());
         Ok(())
     };
@@ -60,10 +60,13 @@ fn break_it(environment: &Environment, steps: &mut Steps, counts: &mut Counts) {
         anyhow::ensure!(found.is_empty(), "{}", found.join("; "));
         Ok(())
     };
-    let tests: [(&'static str, &dyn Fn() -> Result<()>); 2] =
-        [("crash test", &crash), ("fault test", &fault)];
+    let tests: [(&'static str, &dyn Fn() -> Result<()>); 3] = [
+        ("crash test", &|| crash("uring")),
+        ("crash test, portable", &|| crash("portable")),
+        ("fault test", &fault),
+    ];
     for (name, run) in tests {
-        // What the tests of the ring go by as well.
+        // What the tests of the ring go by as well: the load generator has no other way.
         if std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1") {
             steps.skip(name, "MOORING_ALLOW_NO_URING=1");
             counts.ignored += 1;
