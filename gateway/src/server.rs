@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use router::mesh::{MeshPort, mesh};
 use router::shard_map::ShardMap;
@@ -75,6 +76,10 @@ pub enum CoreError {
     #[error("epoll cannot be used: {0}")]
     Epoll(std::io::Error),
 }
+
+/// How long a start waits for a port that is taken: two seconds, in which rings are taken apart.
+const PORT_TRIES_MAX: u32 = 100;
+const PORT_INTERVAL: Duration = Duration::from_millis(20);
 
 const fn advice(errno: Errno) -> &'static str {
     match errno {
@@ -356,10 +361,9 @@ fn prepare(limits: &Limits, shell: Shell) -> Result<Vec<Prepared>, StartError> {
     let failed = |(address, errno)| StartError::Listen { address, errno };
     let mut addresses = limits.listen.clone();
     let mut prepared = Vec::with_capacity(usize::from(limits.cores));
+    let wait = || std::thread::park_timeout(PORT_INTERVAL);
     for address in &addresses {
-        // With SO_REUSEPORT a second gateway of the same user could share the port unnoticed.
-        let exclusive = uring::ListenOptions { reuse_port: false, ..Default::default() };
-        uring::listen(*address, exclusive).map_err(|errno| failed((*address, errno)))?;
+        await_port(*address, wait).map_err(|errno| failed((*address, errno)))?;
     }
     for _ in 0..limits.cores {
         let listeners = listen(&addresses).map_err(failed)?;
@@ -376,6 +380,20 @@ fn prepare(limits: &Limits, shell: Shell) -> Result<Vec<Prepared>, StartError> {
     Ok(prepared)
 }
 
+/// Makes sure that nobody listens on `address`: with SO_REUSEPORT a second gateway of the same user
+/// could share it unnoticed. A gateway that was killed may do so for a moment after its end, until
+/// the kernel has taken its rings apart, which hold the sockets.
+fn await_port(address: SocketAddr, mut wait: impl FnMut()) -> Result<(), Errno> {
+    let exclusive = uring::ListenOptions { reuse_port: false, ..Default::default() };
+    for _ in 0..PORT_TRIES_MAX {
+        match uring::listen(address, exclusive) {
+            Err(Errno::ADDRINUSE) => wait(),
+            result => return result.map(drop),
+        }
+    }
+    Err(Errno::ADDRINUSE)
+}
+
 fn local_addresses(listeners: &[uring::Listener]) -> Vec<SocketAddr> {
     let address = |listener: &uring::Listener| listener.local_address();
     listeners.iter().map(address).collect::<Result<_, _>>().expect("a listening socket has one")
@@ -388,4 +406,22 @@ fn notify(bells: Vec<Arc<router::mesh::Bell>>, wakers: Vec<uring::Waker>) -> Box
             wakers[usize::from(core)].wake();
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_start_waits_for_the_port_of_a_gateway_that_was_killed_but_not_for_ever() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        let mut waits = 0;
+        assert_eq!(await_port(address, || waits += 1), Err(Errno::ADDRINUSE));
+        assert_eq!(waits, PORT_TRIES_MAX);
+        let mut holder = Some(holder);
+        assert_eq!(await_port(address, || drop(holder.take())), Ok(()));
+    }
 }
