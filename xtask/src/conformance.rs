@@ -70,7 +70,10 @@ pub(crate) fn conformance(arguments: &Arguments) -> Result<ExitCode> {
         console::warn(&format!("not tested: {why}"));
         return Ok(ExitCode::SUCCESS);
     }
-    run(&Environment::prepare()?, arguments)?;
+    let environment = Environment::prepare()?;
+    console::step("Building both sides");
+    environment::run(&mut environment.cargo(["build", "--release", "--package", "conformance"]))?;
+    run(&environment, arguments)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,7 +82,8 @@ pub(crate) fn missing() -> Option<&'static str> {
     python::find_python27().is_none().then_some(NO_PYTHON)
 }
 
-/// The short form, for `ci`.
+/// The short form, for `ci`: with the binary that the tests of the package have built, as another
+/// `cargo build` would choose other features, and build again.
 pub(crate) fn quick(environment: &Environment) -> Result<()> {
     run(environment, &Arguments { all: false, io: "uring".to_owned(), keep: false })
 }
@@ -87,8 +91,6 @@ pub(crate) fn quick(environment: &Environment) -> Result<()> {
 fn run(environment: &Environment, arguments: &Arguments) -> Result<()> {
     let python = python::find_python27().context(NO_PYTHON)?;
     let venv = Venv::ensure_python27(&cache_dir()?, "autobahn", SUITE, &python)?;
-    console::step("Building both sides");
-    environment::run(&mut environment.cargo(["build", "--release", "--package", "conformance"]))?;
     let folder = tempfile::Builder::new().prefix("mooring-conformance-").tempdir()?;
     let suite = Suite {
         wstest: venv.program("wstest"),

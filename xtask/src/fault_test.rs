@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::environment::{self, Environment};
-use crate::{console, crash_test, prerequisites};
+use crate::prerequisites::{self, LIBFAKETIME, MKFS};
+use crate::{console, crash_test};
 use host::Host;
 use table::{Row, Table};
 
@@ -52,6 +53,11 @@ impl Arguments {
 /// Builds, breaks, compares; exit code 1 if something was lost or nobody was told.
 pub(crate) fn fault_test(arguments: &Arguments) -> Result<ExitCode> {
     prerequisites::ensure()?;
+    // Without them the faults that need them are passed over, and the table says so.
+    if !arguments.short {
+        LIBFAKETIME.provide();
+        MKFS.provide();
+    }
     let environment = Environment::prepare()?;
     console::step("Building the server and the load generator");
     let build = ["build", "--release", "--package", "mooring", "--package", "loadgen"];

@@ -15,7 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::environment::{self, Environment, cache_dir};
-use crate::{cache, clock, console, prerequisites, workspace};
+use crate::prerequisites::{self, SYMBOLIZER};
+use crate::{cache, clock, console, workspace};
 use coverage::Coverage;
 
 /// What builds the targets.
@@ -29,8 +30,9 @@ const CANARY_WORD: &str = "the canary is dead";
 /// For each target in `ci`.
 const SHORT_SECONDS: u32 = 6;
 
-/// Bytes of an input, and seconds that one may take.
-const LIMITS: [&str; 2] = ["-max_len=1024", "-timeout=10"];
+/// Bytes of an input, and seconds that one may take: far more than any needs, as the clock goes on
+/// while other work has the processors.
+const LIMITS: [&str; 2] = ["-max_len=1024", "-timeout=60"];
 
 /// What `fuzz` is asked for.
 #[derive(clap::Args)]
@@ -50,6 +52,8 @@ pub(crate) struct Arguments {
 /// Builds the targets and runs them.
 pub(crate) fn fuzz(arguments: &Arguments) -> Result<ExitCode> {
     prerequisites::ensure()?;
+    // Without it the coverage stays unknown, and the runs go on.
+    SYMBOLIZER.provide();
     let environment = Environment::prepare()?;
     let found = cache_dir()?.join("fuzz");
     let fuzzer = Fuzzer::build(&environment, found)?;

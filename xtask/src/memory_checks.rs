@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::environment::{self, Environment};
-use crate::prerequisites;
+use crate::prerequisites::{self, VALGRIND};
 use crate::steps::Steps;
 
 /// The crates without system calls.
@@ -41,7 +41,7 @@ pub(crate) fn memory_checks() -> Result<()> {
     } else {
         steps.skip("AddressSanitizer", "the compiler comes without its runtime; rustup's has it");
     }
-    if prerequisites::answers("valgrind", &["--version"]) {
+    if VALGRIND.provide() {
         steps.take("valgrind", || valgrind(&environment));
     } else {
         steps.skip("valgrind", "it is not installed (apt-get install valgrind)");

@@ -4,7 +4,7 @@
 //! status 2, having changed nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -12,7 +12,7 @@ use anyhow::Result;
 use crate::{clock, console, environment};
 
 /// Something to be found on the machine.
-struct Tool {
+pub(crate) struct Tool {
     name: &'static str,
     why: &'static str,
     /// The package of Debian and its kin.
@@ -41,6 +41,38 @@ const TOOLS: [Tool; 3] = [
         is_there: || answers("python3", &["-c", "import venv, ensurepip"]),
     },
 ];
+
+/// Names functions in what a fuzz target has reached.
+pub(crate) const SYMBOLIZER: Tool = Tool {
+    name: "llvm-symbolizer",
+    why: "tells what the inputs of a fuzz target reach",
+    package: "llvm",
+    is_there: || answers("llvm-symbolizer", &["--version"]),
+};
+
+/// Shifts the wall clock of one process.
+pub(crate) const LIBFAKETIME: Tool = Tool {
+    name: "libfaketime",
+    why: "lets the clock of the server jump",
+    package: "libfaketime",
+    is_there: || libfaketime().is_some(),
+};
+
+/// Makes file systems that a test may fill and break.
+pub(crate) const MKFS: Tool = Tool {
+    name: "mkfs.ext4",
+    why: "makes a disk whose writes fail",
+    package: "e2fsprogs",
+    is_there: || answers("mkfs.ext4", &["-V"]),
+};
+
+/// Sees values that were never written.
+pub(crate) const VALGRIND: Tool = Tool {
+    name: "valgrind",
+    why: "sees values that were never written",
+    package: "valgrind",
+    is_there: || answers("valgrind", &["--version"]),
+};
 
 /// Tools are missing and this user may not install them.
 #[derive(Debug)]
@@ -88,6 +120,37 @@ pub(crate) fn ensure() -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+impl Tool {
+    /// Whether it is there.
+    pub(crate) fn is_there(&self) -> bool {
+        (self.is_there)()
+    }
+
+    /// Whether it is there, once it was installed where this user may do that. What cannot do
+    /// without it is passed over by the caller; how to get it is said here.
+    pub(crate) fn provide(&self) -> bool {
+        if self.is_there() {
+            return true;
+        }
+        console::note(&format!("missing: {} ({})", self.name, self.why));
+        if has_apt() && is_root() {
+            if let Err(error) = install(&[self.package]) {
+                console::warn(&format!("{error:#}"));
+            }
+        } else {
+            console::note(&Missing { packages: vec![self.package] }.to_string());
+        }
+        self.is_there()
+    }
+}
+
+/// The library that [`LIBFAKETIME`] stands for.
+pub(crate) fn libfaketime() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
+    let mut paths = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    paths.find(|path| path.is_file())
 }
 
 fn install(packages: &[&str]) -> Result<()> {

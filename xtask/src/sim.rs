@@ -74,13 +74,13 @@ pub(crate) fn quick(environment: &Environment) -> Result<()> {
     command.env("MOORING_SIM_SEED", fresh_seed().to_string());
     command.env("MOORING_SIM_SECONDS", CI_SECONDS.to_string());
     environment::run(&mut command)?;
-    let mut command = test(environment, &["--features", "variants"], "finds_every_variant");
+    let mut command = test(environment, &["--features", "gateway/variants"], "finds_every_variant");
     environment::run(command.env("MOORING_SIM_QUICK", "1"))
 }
 
 fn variants(environment: &Environment, is_quick: bool) -> Result<ExitCode> {
     console::step("Looking for every variant that is broken on purpose");
-    let mut command = test(environment, &["--features", "variants"], "finds_every_variant");
+    let mut command = test(environment, &["--features", "gateway/variants"], "finds_every_variant");
     if is_quick {
         command.env("MOORING_SIM_QUICK", "1");
     }
@@ -97,7 +97,9 @@ fn variants(environment: &Environment, is_quick: bool) -> Result<ExitCode> {
 
 /// One of the tests that are there for this task alone.
 fn test(environment: &Environment, features: &[&str], name: &str) -> Command {
-    let build = ["test", "--release", "--package", "gateway", "--test", "simulation"];
+    // Of the whole workspace, though it is the gateway's: chosen alone it would have other features
+    // of its dependencies, and all of them would be compiled again.
+    let build = ["test", "--release", "--workspace", "--test", "simulation"];
     let run = ["--", "--ignored", "--nocapture", name];
     environment.cargo([&build[..], features, &run].concat())
 }

@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock;
 
-/// A server that takes longer to recover has hung.
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// A server that takes longer to recover has hung. Long, as the machine may have other work: what
+/// is found is never that something was slow.
+const RECOVERY_MAX: Duration = Duration::from_secs(180);
 
 /// How often a process that is to end is looked at.
 const END_POLL_INTERVAL: Duration = Duration::from_millis(20);

@@ -32,6 +32,9 @@ const FILES: [(&str, &str, &str, &str, bool); 12] = [
     ("keys/ticket.key", "keys", "ticket.key", "", false),
 ];
 
+/// How the process answers to damage that only a full check finds.
+const CHECKED: &str = "starts; `mooring check` tells";
+
 /// What is done to a file.
 #[derive(Clone, Copy)]
 enum Damage {
@@ -195,7 +198,7 @@ impl Base {
             return Ok(Outcome {
                 seen: shown(&place.logged("")?, &place.data),
                 answer: ending(status),
-                verdict: "nothing changed".to_owned(),
+                verdict: "none served".to_owned(),
                 wrong: (status.code() != Some(1)).then(|| "this is no refusal".to_owned()),
             });
         }
@@ -219,8 +222,8 @@ impl Base {
             }
             Err(text) => Outcome {
                 seen: shown(text.lines().last().unwrap_or_default(), &place.data),
-                answer: "starts; reads that need it fail".to_owned(),
-                verdict: "told by `mooring check`".to_owned(),
+                answer: CHECKED.to_owned(),
+                verdict: "some damaged or lost".to_owned(),
                 wrong: None,
             },
         })

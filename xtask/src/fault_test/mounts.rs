@@ -7,6 +7,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::environment;
+use crate::prerequisites::MKFS;
+
+/// Attempts to take what is free.
+const FILL_TRIES_MAX: u32 = 100;
 
 /// A mounted file system, unmounted when it is dropped.
 pub(super) struct Mount {
@@ -65,9 +69,21 @@ impl Mount {
             let stat = rustix::fs::statvfs(&self.path)?;
             Ok(stat.f_bavail * stat.f_frsize)
         };
-        let bytes = free()?.saturating_sub(left);
         let file = File::create(&filler)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+        // The server writes meanwhile, so what was free a moment ago may not be.
+        for _ in 0..FILL_TRIES_MAX {
+            let bytes = free()?.saturating_sub(left);
+            if bytes == 0 {
+                break;
+            }
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+                Err(rustix::io::Errno::NOSPC) => {}
+                result => {
+                    result?;
+                    break;
+                }
+            }
+        }
         ensure!(free()? <= left + (1 << 20), "{} is not full", self.path.display());
         Ok(filler)
     }
@@ -85,5 +101,23 @@ impl Drop for Mount {
 
 /// Why nothing can be mounted here.
 pub(super) fn cannot_mount() -> Option<&'static str> {
-    (!rustix::process::geteuid().is_root()).then_some("mounting a file system takes root")
+    if !rustix::process::geteuid().is_root() {
+        return Some("mounting a file system takes root");
+    }
+    // A container's root may not.
+    let can = tempfile::tempdir().is_ok_and(|folder| {
+        Mount::memory(folder.path().to_owned(), 1 << 20).and_then(Mount::end).is_ok()
+    });
+    (!can).then_some("this root may not mount a file system (in a container: CAP_SYS_ADMIN)")
+}
+
+/// Why there can be no disk here whose writes fail.
+pub(super) fn cannot_make_disk() -> Option<&'static str> {
+    let loops = Path::new("/dev/loop-control").exists();
+    cannot_mount()
+        .or_else(|| (!loops).then_some("there are no loop devices (modprobe loop)"))
+        .or_else(|| {
+            let missing = !MKFS.is_there();
+            missing.then_some("mkfs.ext4 is not installed (apt-get install e2fsprogs)")
+        })
 }

@@ -1,16 +1,16 @@
 //! Faults under load: the oracle goes on across them.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use super::host::{Host, Judged, Place, ending};
-use super::mounts::{Mount, cannot_mount};
+use super::mounts::{Mount, cannot_make_disk, cannot_mount};
 use super::table::{Row, shown};
 use crate::crash_test::{Load, Server};
+use crate::prerequisites;
 
 /// How long the load runs before a fault, and after it.
 const PAUSE: Duration = Duration::from_millis(1500);
@@ -167,7 +167,7 @@ fn drain_when_full(host: &Host<'_>, name: &str) -> Result<Row> {
 /// ext4 in a file in memory, none of which is allocated until it is written. When the memory is
 /// full, the loop device answers every write to a new block with an error, as a failing disk does.
 fn write_errors(host: &Host<'_>, name: &str) -> Result<Row> {
-    if let Some(why) = cannot_mount() {
+    if let Some(why) = cannot_make_disk() {
         return Ok(Row::skipped(name, why));
     }
     let folder = host.folder()?;
@@ -206,8 +206,11 @@ fn clock_back(host: &Host<'_>, name: &str) -> Result<Row> {
 
 /// The wall clock of the server alone, by libfaketime, which reads it from a file each time.
 fn clock_by(host: &Host<'_>, name: &str, step: &str) -> Result<Row> {
-    let Some(library) = libfaketime() else {
-        return Ok(Row::skipped(name, "libfaketime is not installed"));
+    let Some(library) = prerequisites::libfaketime() else {
+        return Ok(Row::skipped(
+            name,
+            "libfaketime is not installed (apt-get install libfaketime)",
+        ));
     };
     let mut place = host.place(None, HEARTBEAT)?;
     let file = place.folder.join("clock");
@@ -229,10 +232,4 @@ fn clock_by(host: &Host<'_>, name: &str, step: &str) -> Result<Row> {
     load.run_for(2 * PAUSE)?;
     let judged = place.judge(load, &mut server)?;
     Ok(told(name, "", "goes on; starts".to_owned(), judged, &place))
-}
-
-fn libfaketime() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
-    let mut paths = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
-    paths.find(|path| path.is_file())
 }

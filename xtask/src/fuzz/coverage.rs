@@ -10,16 +10,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::prerequisites;
+use crate::prerequisites::SYMBOLIZER;
 
 /// Crates of which fewer edges are linked are not what a target is about.
 const EDGES_MIN: u32 = 100;
 
 /// What is fuzzed.
 const OURS: [&str; 5] = ["wire", "ws", "router", "store", "gateway"];
-
-/// The program that names functions; of Debian's `llvm`.
-const SYMBOLIZER: &str = "llvm-symbolizer";
 
 /// What of one crate is reached, and what there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub(super) struct Coverage {
 impl Coverage {
     /// Runs a target, given with its corpora, on what these hold.
     pub(super) fn of(command: &mut Command) -> Result<Self> {
-        if !prerequisites::answers(SYMBOLIZER, &["--version"]) {
+        if !SYMBOLIZER.is_there() {
             return Ok(Self::default());
         }
         let output = command.args(["-runs=0", "-print_coverage=1"]).output();
@@ -76,7 +73,7 @@ fn function(line: &str) -> Option<(&str, (u32, u32))> {
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.crates.is_empty() {
-            return write!(f, "coverage unknown (is there a {SYMBOLIZER}? Debian's llvm has it)");
+            return f.write_str("coverage unknown without llvm-symbolizer (apt-get install llvm)");
         }
         let parts = self.crates.iter().map(|(name, Reached { functions, edges })| {
             let ((some, all), (edges, edges_all)) = (functions, edges);

@@ -30,7 +30,9 @@ fn with_table(document: &str, printed: &str) -> Result<String> {
     let (_, behind) = rest
         .split_once(END)
         .with_context(|| format!("{DOCUMENT} has no line {END:?} behind its table"))?;
-    let rows: Vec<&str> = printed.lines().filter(|line| line.starts_with("| `")).collect();
+    // The first one stands behind the name of the test, in the same line.
+    let row = |line: &'_ str| line.find("| `").map(|at| line[at..].to_owned());
+    let rows: Vec<String> = printed.lines().filter_map(row).collect();
     anyhow::ensure!(!rows.is_empty(), "the search has printed no row");
     Ok(format!("{before}{BEGIN}{HEAD}{}\n{END}{behind}", rows.join("\n")))
 }
@@ -43,7 +45,7 @@ mod tests {
     fn the_rows_replace_those_that_were_there_and_nothing_else() {
         let document = format!("# Page\n{BEGIN}| old |\n{END}behind\n");
         let printed =
-            "running 1 test\n| `One` | a | b | 1 |\n| `Two` | c | d | 2 |\ntest x ... ok\n";
+            "running 1 test\ntest x ... | `One` | a | b | 1 |\n| `Two` | c | d | 2 |\nok\n";
         let rows = "| `One` | a | b | 1 |\n| `Two` | c | d | 2 |\n";
         let expected = format!("# Page\n{BEGIN}{HEAD}{rows}{END}behind\n");
         assert_eq!(with_table(&document, printed).unwrap(), expected);
