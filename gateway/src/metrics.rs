@@ -70,6 +70,7 @@ counts! {
         admissions_deferred: "Connections that waited for their turn to come in",
         admissions_dropped: "Connections ended because they had waited too long",
         logins_deferred: "Tokens that waited for their turn to be looked at",
+        ends_deferred: "Connections whose end waited for the next turn",
         catch_ups_deferred: "Reads of sessions that catch up which waited for others",
         evacuated: "Sessions sent away by an evacuation",
         displaced: "Sessions displaced by a newer one of their device",

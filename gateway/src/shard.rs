@@ -49,8 +49,8 @@ use crate::outgoing::Outgoing;
 use crate::pools::BodyPool;
 use crate::wheel::Tick;
 
-pub use admitting::CATCH_UPS_MAX;
 use admitting::CatchUps;
+pub use admitting::{CATCH_UPS_MAX, ENDS_PER_SECOND, ENDS_PER_TURN};
 use evacuating::Evacuating;
 pub use frames::fingerprint;
 pub use holdings::Holdings;
@@ -93,6 +93,12 @@ pub struct Shard {
     asked: Slab<Asked>,
     /// What the store could not answer and is asked again at the next tick.
     unanswered: Vec<Asked>,
+    /// Connections whose peers are gone, and which have not ended.
+    gone: Vec<ConnId>,
+    /// How many of them may still end in this turn.
+    ends_left: u32,
+    /// And in this tick.
+    ends_this_tick: u32,
     /// Who comes in next.
     admission: Admission,
     catch_ups: CatchUps,
@@ -145,6 +151,9 @@ impl Shard {
             trackers: (0..cores).map(|_| FanTracker::default()).collect(),
             asked: Slab::new(),
             unanswered: Vec::new(),
+            gone: Vec::new(),
+            ends_left: ENDS_PER_TURN,
+            ends_this_tick: u32::MAX,
             admission: Admission::new(limits.admissions_per_second_max, cores),
             catch_ups: CatchUps::default(),
             talk_seen: 0,
@@ -201,6 +210,7 @@ impl Shard {
         self.mesh.has_deliveries()
             || (self.mesh.has_offers() && self.may_sequence())
             || self.admission.has_work()
+            || (!self.gone.is_empty() && self.ends_this_tick > 0)
     }
 
     fn tick(&self) -> Tick {

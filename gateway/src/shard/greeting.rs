@@ -365,8 +365,15 @@ impl Shard {
         self.outgoing.send(conn, joining.request, welcome);
     }
 
-    /// The peer is gone, or says nothing more.
+    /// The peer is gone, or says nothing more. When very many go at once, those beyond a turn's
+    /// part wait for the next turns.
     pub(super) fn disconnected(&mut self, conn: ConnId, effects: &mut Effects) {
+        if self.ends_left == 0 || self.ends_this_tick == 0 {
+            self.counts.ends_deferred += 1;
+            return self.gone.push(conn);
+        }
+        self.ends_left -= 1;
+        self.ends_this_tick -= 1;
         self.leave(conn);
         self.outgoing.end(conn, effects);
     }

@@ -42,6 +42,7 @@ impl Shard {
             self.ticked(effects);
         }
         // After everything that is owed to sessions.
+        self.end_gone(effects);
         self.admit_waiting(effects);
     }
 
