@@ -170,6 +170,9 @@ struct StormArgs {
     /// Sessions that stay, and talk in pairs.
     #[arg(long, value_name = "N")]
     established: u32,
+    /// They hang up evenly over this time; 0 for as fast as they can.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    over: Duration,
     /// They come back at a random time within this; 0 for at once.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     jitter: Duration,
@@ -325,8 +328,8 @@ fn check_storm(args: StormArgs) -> Result<(Scenario, CommonArgs), String> {
         return Err("--calm is 0: there would be nothing to compare with".to_owned());
     }
     let chat = pairs(args.established / 2, args.rate, args.size);
-    let StormArgs { sessions, waiting, jitter, calm, .. } = args;
-    Ok((Scenario::Storm(StormPlan { chat, sessions, waiting, jitter, calm }), args.common))
+    let StormArgs { sessions, waiting, over, jitter, calm, .. } = args;
+    Ok((Scenario::Storm(StormPlan { chat, sessions, waiting, over, jitter, calm }), args.common))
 }
 
 /// Pairs that talk as in `chat`, with its defaults.

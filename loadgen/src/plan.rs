@@ -65,6 +65,8 @@ pub(crate) struct StormPlan {
     pub(crate) sessions: u32,
     /// Messages from the other of its pair that wait for each.
     pub(crate) waiting: u32,
+    /// They hang up evenly over this time.
+    pub(crate) over: Duration,
     pub(crate) jitter: Duration,
     /// Before they hang up, and after all are back.
     pub(crate) calm: Duration,
@@ -156,12 +158,14 @@ impl Scenario {
             Self::Connect(connect) if connect.resumes => Some(AbsencePlan {
                 sessions: connect.sessions,
                 calm: Duration::ZERO,
+                over: Duration::ZERO,
                 jitter: Duration::ZERO,
                 is_storm: false,
             }),
             Self::Storm(storm) => Some(AbsencePlan {
                 sessions: storm.sessions,
                 calm: storm.calm,
+                over: storm.over,
                 jitter: storm.jitter,
                 is_storm: true,
             }),
@@ -261,8 +265,8 @@ mod tests {
 
     fn storm(sessions: u32, pairs: u32) -> Scenario {
         let Scenario::Chat(chat) = chat(pairs, 0, 2) else { unreachable!() };
-        let (jitter, calm) = (Duration::ZERO, Duration::ZERO);
-        Scenario::Storm(StormPlan { chat, sessions, waiting: 1, jitter, calm })
+        let (over, jitter, calm) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        Scenario::Storm(StormPlan { chat, sessions, waiting: 1, over, jitter, calm })
     }
 
     #[test]

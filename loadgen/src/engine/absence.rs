@@ -19,6 +19,8 @@ pub(crate) struct AbsencePlan {
     pub(crate) sessions: u32,
     /// So long after measuring has begun they hang up, and so long after all are back it ends.
     pub(crate) calm: Duration,
+    /// They hang up evenly over this time; zero: as fast as they can.
+    pub(crate) over: Duration,
     /// They come back at a random time within this.
     pub(crate) jitter: Duration,
     /// All may be on their way at once, as clients are that know nothing of each other; otherwise
@@ -64,10 +66,7 @@ impl<S: Script> Engine<S> {
             return leaves_at;
         }
         if !self.has_hung_up {
-            self.has_hung_up = true;
-            if self.work.leaves {
-                self.hang_up_all(now, plan);
-            }
+            return self.hang_up_some(now, plan, now.since(leaves_at));
         }
         if let Some(over_at) = self.work.signals.absence.over_at() {
             let end = over_at.plus(plan.calm).max(now);
@@ -86,13 +85,22 @@ impl<S: Script> Engine<S> {
         self.work.signals.absence.handle_back(now);
     }
 
-    fn hang_up_all(&mut self, now: Nanos, plan: AbsencePlan) {
+    /// A bounded number at a time, and then the next turn of the loop: the kernel closes all that
+    /// one system call asks for before it lets another thread have the processor.
+    fn hang_up_some(&mut self, now: Nanos, plan: AbsencePlan, passed: Duration) -> Nanos {
         assert!(self.stage == Stage::Running, "asked for while the window is open");
-        self.tally.left_at = now;
-        if plan.is_storm {
-            self.connects.unbound();
+        if self.hung_up == 0 && self.work.leaves {
+            self.tally.left_at = now;
+            if plan.is_storm {
+                self.connects.unbound();
+            }
         }
-        for session in 0..self.tally.wanted {
+        let all = if self.work.leaves { self.tally.wanted } else { 0 };
+        let due = if plan.over.is_zero() { 1.0 } else { passed.div_duration_f64(plan.over) };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to `all`")]
+        let due = (f64::from(all) * due.min(1.0)).ceil() as u32;
+        let until = due.min(self.hung_up + HANG_UPS_PER_TURN);
+        for session in self.hung_up..until {
             // Who could not be opened does not come back either.
             if self.slots[session as usize].life != Life::Live {
                 self.work.signals.absence.handle_back(now);
@@ -103,8 +111,17 @@ impl<S: Script> Engine<S> {
             self.slots[session as usize].client.rewind(cursor, jitter);
             self.handle_ending(session, now, &Ending::HungUp);
         }
+        self.hung_up = until;
+        self.has_hung_up = until == all;
+        if until < due { now } else { now.plus(HANG_UP_EVERY) }
     }
 }
+
+/// Sessions of a thread that hang up in one turn of its loop.
+const HANG_UPS_PER_TURN: u32 = 64;
+
+/// Between two looks at who is to hang up.
+const HANG_UP_EVERY: Duration = Duration::from_millis(5);
 
 /// How exact the end is, after the last one is back.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -17,6 +17,10 @@ use crate::target::CONNECTIONS_PER_SOURCE;
 /// Attempts of one session.
 const ATTEMPTS_MAX: u32 = 6;
 
+/// Connections that one turn of the loop asks for: on loopback the kernel does both sides of each
+/// at once, and lets no other thread have the processor before all are done.
+const CONNECTS_PER_TURN: u32 = 64;
+
 /// Before the second attempt; it doubles from one to the next: about six seconds in all.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
@@ -56,6 +60,11 @@ impl Connects {
         Self { queue: (0..sessions).collect(), in_flight: 0, in_flight_max }
     }
 
+    /// Whether another one may start now.
+    pub(super) fn has_room(&self) -> bool {
+        !self.queue.is_empty() && self.in_flight < self.in_flight_max
+    }
+
     /// Any number at a time, from here on.
     pub(super) const fn unbound(&mut self) {
         self.in_flight_max = u32::MAX;
@@ -87,7 +96,10 @@ impl<S: Script> Engine<S> {
 
     /// Starts as many connections as may be on their way.
     pub(super) fn start_connects(&mut self, now: Nanos) -> Result<()> {
-        while self.connects.in_flight < self.connects.in_flight_max {
+        for _ in 0..CONNECTS_PER_TURN {
+            if !self.connects.has_room() {
+                break;
+            }
             let Some(session) = self.connects.queue.pop_front() else { break };
             let slot = &mut self.slots[session as usize];
             let count = u32::try_from(self.work.targets.len())?;

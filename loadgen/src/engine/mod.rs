@@ -200,6 +200,8 @@ struct Engine<S> {
     blocks: Blocks,
     /// Who was to hang up on purpose has.
     has_hung_up: bool,
+    /// As far as they have: the sessions before this one.
+    hung_up: u32,
     /// The session that is looked at is where it was before it hung up.
     came_back: bool,
     /// Who is to say good-bye, from here on.
@@ -261,6 +263,7 @@ impl<S: Script> Engine<S> {
             timers: Timers::new(slots.len()),
             blocks: Blocks::new(block_bytes),
             has_hung_up: false,
+            hung_up: 0,
             came_back: false,
             leaves: 0,
             farewells: 0,
@@ -300,6 +303,8 @@ impl<S: Script> Engine<S> {
             let wake_at = self.step(now)?.min(self.timers.next()).min(self.progress_at);
             self.handle_timers(now);
             self.flush();
+            let connects = self.stage < Stage::Leaving && self.connects.has_room();
+            let wake_at = if connects { now } else { wake_at };
             let wait = wake_at.since(self.work.clock.now());
             self.ring.submit_and_wait(u32::from(!wait.is_zero()), Some(wait))?;
             self.handle_completions();

@@ -32,6 +32,7 @@ pub(super) struct Storm {
     sessions: u32,
     established: u32,
     waiting: u32,
+    over_s: f64,
     jitter_s: f64,
     /// When they hung up, after measuring had begun.
     left_s: f64,
@@ -100,6 +101,7 @@ pub(super) fn storm(plan: &Plan, ended: &Ended, traffic: Option<&Traffic>) -> Op
         sessions: storm.sessions,
         established: 2 * storm.chat.pairs,
         waiting: storm.waiting,
+        over_s: storm.over.as_secs_f64(),
         jitter_s: storm.jitter.as_secs_f64(),
         left_s: rounded(left.since(begin).as_secs_f64()),
         return_s: ended.all_back.then(|| rounded(back.since(left).as_secs_f64())),
