@@ -9,6 +9,7 @@ mod ci;
 mod clock;
 mod codegen;
 mod conformance;
+mod connect_rate;
 mod console;
 mod crash_test;
 mod environment;
@@ -21,6 +22,7 @@ mod rocksdb;
 mod run;
 mod sim;
 mod steps;
+mod storm;
 mod test;
 mod tidy;
 mod typescript;
@@ -63,6 +65,10 @@ enum Task {
     Tidy,
     /// Measure what the core carries, beside a bare ring in the same run.
     Bench(bench::Arguments),
+    /// Measure how fast sessions begin, beside a ring that only accepts, in the same run.
+    ConnectRate(connect_rate::Arguments),
+    /// Let very many sessions come back at once, and measure what established ones feel.
+    Storm(storm::Arguments),
     /// Print the environment of builds as shell exports.
     Env,
 }
@@ -93,6 +99,8 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Sim(arguments) => return sim::sim(arguments),
         Task::Ci => ci::ci()?,
         Task::Bench(arguments) => bench::bench(arguments.clone())?,
+        Task::ConnectRate(arguments) => connect_rate::connect_rate(arguments)?,
+        Task::Storm(arguments) => storm::storm(arguments)?,
         Task::Codegen { check } => {
             prerequisites::ensure()?;
             codegen::codegen(*check)?;

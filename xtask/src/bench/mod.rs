@@ -3,10 +3,10 @@
 //! Each round measures the bare echo and the bare fan-out, then every rate, so that what a shared
 //! machine does to one it does to the others; the report gives medians over the rounds.
 
-mod plot;
+pub(crate) mod plot;
 mod profile;
 mod report;
-mod server;
+pub(crate) mod server;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -6,13 +6,13 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
 /// One line of a plot.
-pub(super) struct Line<'l> {
-    pub(super) name: &'l str,
-    pub(super) points: &'l [(f64, f64)],
+pub(crate) struct Line<'l> {
+    pub(crate) name: &'l str,
+    pub(crate) points: &'l [(f64, f64)],
 }
 
 /// Lines over a linear x and a logarithmic y, with a limit drawn across.
-pub(super) fn lines(
+pub(crate) fn lines(
     path: &Path,
     title: &str,
     (x_name, y_name): (&str, &str),
@@ -50,7 +50,7 @@ pub(super) fn lines(
 }
 
 /// A bar for each class.
-pub(super) fn bars(path: &Path, title: &str, x_name: &str, bars: &[(String, f64)]) -> Result<()> {
+pub(crate) fn bars(path: &Path, title: &str, x_name: &str, bars: &[(String, f64)]) -> Result<()> {
     let y_max = bars.iter().map(|(_, share)| *share).fold(0.01, f64::max) * 1.1;
     let area = SVGBackend::new(path, (800, 320)).into_drawing_area();
     area.fill(&WHITE)?;

@@ -17,7 +17,7 @@ use crate::environment::Environment;
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server; dropped, it is killed and its data is removed.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Child,
     data: TempDir,
     gateway: String,
@@ -26,10 +26,15 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts one on free ports and waits until it accepts.
-    pub(super) fn start(environment: &Environment, cores: u16) -> Result<Self> {
+    pub(crate) fn start(environment: &Environment, cores: u16) -> Result<Self> {
+        Self::start_binary(&environment.shipped_binary("mooring"), cores)
+    }
+
+    /// As [`Self::start`], of another build.
+    pub(crate) fn start_binary(binary: &Path, cores: u16) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("mooring-bench-").tempdir_in("/var/tmp")?;
         let log = File::create(data.path().join("server.log"))?;
-        let mut process = Command::new(environment.shipped_binary("mooring"))
+        let mut process = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--cores", &cores.to_string(), "--data"])
             .arg(data.path().join("data"))
@@ -50,22 +55,22 @@ impl Server {
     }
 
     /// Its data directory.
-    pub(super) fn data(&self) -> std::path::PathBuf {
+    pub(crate) fn data(&self) -> std::path::PathBuf {
         self.data.path().join("data")
     }
 
     /// Its process.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
     /// Where clients connect.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.gateway)
     }
 
     /// What it has used of the processors, in user and kernel mode.
-    pub(super) fn processor_time(&self) -> Result<Duration> {
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
         let path = format!("/proc/{}/stat", self.process.id());
         let stat = std::fs::read_to_string(Path::new(&path)).context("the server has ended")?;
         // After the name, which may hold anything: utime and stime are the 12th and 13th.
@@ -75,17 +80,22 @@ impl Server {
     }
 
     /// How many messages its commit groups had: (upper bound, groups).
-    pub(super) fn commit_groups(&self) -> Result<Vec<(f64, u64)>> {
+    pub(crate) fn commit_groups(&self) -> Result<Vec<(f64, u64)>> {
+        Ok(buckets(&self.metrics()?, "mooring_store_group_messages_bucket"))
+    }
+
+    /// Its metrics, as it tells them.
+    pub(crate) fn metrics(&self) -> Result<String> {
         let mut stream = TcpStream::connect(&self.admin)?;
         stream.set_read_timeout(Some(ADMIN_TIMEOUT))?;
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        Ok(buckets(&text, "mooring_store_group_messages_bucket"))
+        Ok(text)
     }
 
     /// Ends it, and its data.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.process), Signal::KILL)?;
         self.process.wait()?;
         Ok(())
