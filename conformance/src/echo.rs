@@ -107,7 +107,7 @@ impl Echo {
         };
         Self {
             mesh,
-            outgoing: Outgoing::new(send_blocks, QUEUE_BYTES_MAX, CLOSE_TICKS),
+            outgoing: Outgoing::new(0, send_blocks, QUEUE_BYTES_MAX, CLOSE_TICKS),
             counts: CoreCounts::default(),
             handshake,
             is_draining: false,

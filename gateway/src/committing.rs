@@ -112,6 +112,15 @@ impl Committing {
         self.window.len()
     }
 
+    /// Bytes of the batches, as far as they were ever filled, and of what waits for them.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let batches = self.open.memory_bytes()
+            + self.spare.iter().chain(&self.refused).map(Batch::memory_bytes).sum::<usize>();
+        let placements = self.placements.capacity() * size_of::<(UserId, InboxSeq)>();
+        batches + placements + self.window.memory_bytes()
+    }
+
     /// Batches on their way to the disk, and those that came back because it is full.
     #[must_use]
     pub fn batches(&self) -> (usize, usize) {

@@ -139,7 +139,7 @@ pub struct AuthConfig {
 pub struct IoConfig {
     /// What the cores run on: `auto`, `uring` or `portable`.
     pub shell: ShellConfig,
-    /// Receive buffers of each core, a power of two.
+    /// Receive buffers of each core, a power of two; 0: as many as [`crate::limits`] shares out.
     pub receive_buffers: u16,
     /// Bytes of each.
     pub receive_buffer_bytes: u32,
@@ -248,7 +248,7 @@ impl Default for IoConfig {
     fn default() -> Self {
         Self {
             shell: ShellConfig::Auto,
-            receive_buffers: 1024,
+            receive_buffers: 0,
             receive_buffer_bytes: 2048,
             send_blocks: 32 * 1024,
             send_block_bytes: 2048,

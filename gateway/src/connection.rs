@@ -186,6 +186,13 @@ pub struct Connections {
 }
 
 impl Connections {
+    /// An empty table with room for `count` connections: pages that no connection reaches are
+    /// never touched, and a table that grew by moving would leave as much behind.
+    #[must_use]
+    pub fn with_capacity(count: usize) -> Self {
+        Self { places: Vec::with_capacity(count), count: 0 }
+    }
+
     /// Takes a place for a new connection.
     ///
     /// # Panics
@@ -226,6 +233,12 @@ impl Connections {
         let place = self.places.get(slot as usize)?;
         let taken = !matches!(place.phase, Phase::Vacant);
         taken.then_some(ConnId { slot, generation: place.generation })
+    }
+
+    /// Bytes of the part of the table that was ever in use.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.places.len() * size_of::<Connection>()
     }
 
     /// How many there are.

@@ -24,6 +24,7 @@ pub mod evacuation;
 pub mod event;
 pub mod limits;
 mod listening;
+pub mod memory;
 pub mod messages;
 pub mod metrics;
 pub mod outgoing;

@@ -28,6 +28,14 @@ const _: () = assert!(PAGE_BYTES_MAX >= BODY_BYTES_MAX, "a page holds any one me
 /// Completions beyond one for each buffer: sends and everything else that can complete in a turn.
 const COMPLETIONS_SPARE: u32 = 4096;
 
+/// Receive buffers of the process, shared out among its cores unless the configuration says how
+/// many: the kernel goes through all that a core has, so all of them are resident.
+const RECEIVE_BUFFERS: u16 = 4096;
+
+/// The least and the most that a core gets of them. With few, a rush finds none free and waits for
+/// a turn; from a thousand on nothing was faster.
+const RECEIVE_BUFFERS_OF_CORE: (u16, u16) = (128, 1024);
+
 /// The checked configuration.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -205,7 +213,7 @@ impl Limits {
             retry_scan_max: limits.retry_scan_max,
             clock_skew: Duration::from_secs(auth.clock_skew_seconds.into()),
             shell: config.io.shell,
-            ring: ring(config)?,
+            ring: ring(config, cores)?,
             send_blocks: send_blocks(config)?,
             store: store(config, cores)?,
             bounds: Bounds::default(),
@@ -287,12 +295,21 @@ fn admissions(configured: u32, processors: usize) -> Result<u32, ConfigError> {
     Ok(if configured == 0 { ADMISSIONS_PER_PROCESSOR * processors } else { configured })
 }
 
-fn ring(config: &Config) -> Result<RingOptions, ConfigError> {
+/// The buffers of each of so many cores: a power of two.
+fn share_of_buffers(cores: u16) -> u16 {
+    let (least, most) = RECEIVE_BUFFERS_OF_CORE;
+    let share = RECEIVE_BUFFERS / cores;
+    let below = share.checked_ilog2().map_or(0, |log| 1 << log);
+    below.clamp(least, most)
+}
+
+fn ring(config: &Config, cores: u16) -> Result<RingOptions, ConfigError> {
     let io = &config.io;
-    let buffers = io.receive_buffers;
-    let holds = buffers.is_power_of_two() && (16..=16_384).contains(&buffers);
-    let problem = "must be a power of two from 16 to 16384";
-    range("io.receive_buffers", buffers, holds, problem)?;
+    let asked = io.receive_buffers;
+    let holds = asked == 0 || asked.is_power_of_two() && (16..=16_384).contains(&asked);
+    let problem = "must be 0, or a power of two from 16 to 16384";
+    range("io.receive_buffers", asked, holds, problem)?;
+    let buffers = if asked == 0 { share_of_buffers(cores) } else { asked };
     let bytes = io.receive_buffer_bytes;
     let holds = (512..=65_536).contains(&bytes);
     range("io.receive_buffer_bytes", bytes, holds, "must be 512 to 65536")?;
@@ -369,6 +386,16 @@ mod tests {
         let limits = check("").unwrap();
         assert_eq!(limits.listen, ["127.0.0.1:7700".parse().unwrap()]);
         assert_eq!((limits.silence_ticks, limits.hello_ticks), (600, 200));
+    }
+
+    #[test]
+    fn the_cores_share_the_receive_buffers() {
+        let rows = [(1, 1024), (4, 1024), (6, 512), (16, 256), (32, 128), (56, 128), (256, 128)];
+        for (cores, expected) in rows {
+            let ring = check(&format!("[server]\ncores = {cores}")).unwrap().ring;
+            assert_eq!(ring.buffers, expected, "{cores} cores");
+        }
+        assert_eq!(check("[io]\nreceive_buffers = 64").unwrap().ring.buffers, 64);
     }
 
     #[test]

@@ -187,6 +187,11 @@ impl Listening {
         }
     }
 
+    /// Bytes of the table.
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.ears.len() * size_of::<Ear>()
+    }
+
     fn get(&mut self, conn: ConnId) -> Option<&mut Ear> {
         self.ears.get_mut(conn.slot as usize).filter(|ear| ear.generation == conn.generation)
     }

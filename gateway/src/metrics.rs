@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use wire::CloseCode;
 
+use crate::memory::{Account, Part, Resident};
 use crate::shell::Shell;
 
 macro_rules! counts {
@@ -27,6 +28,8 @@ macro_rules! counts {
             $(#[doc = $gauge_help] pub $gauge: u64,)*
             /// Closes by code, in the order of `CloseCode::ALL`.
             pub closes: [u64; CloseCode::ALL.len()],
+            /// What its parts hold.
+            pub memory: Account,
         }
 
         /// The same, as the other threads see it.
@@ -35,6 +38,7 @@ macro_rules! counts {
             $($counter: AtomicU64,)*
             $($gauge: AtomicU64,)*
             closes: [AtomicU64; CloseCode::ALL.len()],
+            memory: [AtomicU64; Part::ALL.len()],
         }
 
         impl PublishedCounts {
@@ -44,6 +48,9 @@ macro_rules! counts {
                 $(self.$gauge.store(counts.$gauge, Ordering::Relaxed);)*
                 for (published, count) in self.closes.iter().zip(counts.closes) {
                     published.store(count, Ordering::Relaxed);
+                }
+                for (published, part) in self.memory.iter().zip(Part::ALL) {
+                    published.store(counts.memory.get(part), Ordering::Relaxed);
                 }
             }
         }
@@ -193,8 +200,37 @@ impl prometheus_client::collector::Collector for Exposition {
             MetricType::Gauge,
         )?;
         ConstGauge::new(1).encode(io.encode_family(&[("shell", self.0.shell.name())])?)?;
+        encode_memory(&self.0, &mut encoder)?;
         encode_store(&self.0.store, &mut encoder)
     }
+}
+
+/// The account: the cores' parts, the store's, the files of the binary, and what is left of what
+/// the operating system reports.
+fn encode_memory(
+    metrics: &Metrics,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let resident = Resident::read();
+    let of_cores = |part: Part| -> u64 {
+        let of_core = |core: &PublishedCounts| core.memory[part as usize].load(Ordering::Relaxed);
+        metrics.cores.iter().map(of_core).sum()
+    };
+    let mut parts: Vec<(&str, u64)> =
+        Part::ALL.iter().map(|&part| (part.name(), of_cores(part))).collect();
+    parts.push(("store", metrics.store.memory_bytes()));
+    parts.push(("files", resident.files));
+    let known: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+    parts.push(("other", resident.all.saturating_sub(known)));
+    let help = "What is resident, by part";
+    let mut family = encoder.encode_descriptor("memory_bytes", help, None, MetricType::Gauge)?;
+    for (part, bytes) in parts {
+        let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+        gauge.encode(family.encode_family(&[("part", part)])?)?;
+    }
+    let help = "What the operating system reports as resident";
+    let gauge = ConstGauge::new(i64::try_from(resident.all).unwrap_or(i64::MAX));
+    gauge.encode(encoder.encode_descriptor("resident_bytes", help, None, gauge.metric_type())?)
 }
 
 /// The store's histograms: name, help, which, and by what its values are divided.

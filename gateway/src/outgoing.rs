@@ -12,6 +12,7 @@ use ws::encoder;
 
 use crate::connection::{Connection, Connections, Phase};
 use crate::event::{Effect, Effects};
+use crate::memory::{Account, Part};
 use crate::pools::{BlockPool, BodyPool};
 use crate::send_queue::{QueueFull, SharedFrame};
 use crate::wheel::{Tick, Wheel};
@@ -53,14 +54,19 @@ pub enum Urgency {
 }
 
 impl Outgoing {
-    /// No connection.
+    /// No connection, and room for `slots` of them.
     #[must_use]
-    pub fn new(send_blocks: (usize, usize), queue_bytes_max: usize, close_ticks: u32) -> Self {
+    pub fn new(
+        slots: usize,
+        (blocks_max, block_bytes): (usize, usize),
+        queue_bytes_max: usize,
+        close_ticks: u32,
+    ) -> Self {
         Self {
-            connections: Connections::default(),
+            connections: Connections::with_capacity(slots),
             encoder: Encoder::new(64 * 1024),
-            wheel: Wheel::default(),
-            blocks: BlockPool::new(send_blocks.0, send_blocks.1),
+            wheel: Wheel::with_capacity(slots),
+            blocks: BlockPool::new(blocks_max, block_bytes),
             tails: BodyPool::default(),
             queue_bytes_max,
             close_ticks,
@@ -215,9 +221,21 @@ impl Outgoing {
         }
     }
 
+    /// Now and then: lets go of memory that a rush has left.
+    pub fn trim(&mut self) {
+        self.blocks.trim();
+    }
+
     /// A connection whose queue was full; it is to be closed as a slow consumer.
     pub fn next_slow(&mut self) -> Option<ConnId> {
         self.slow.pop()
+    }
+
+    /// Notes what its parts hold.
+    pub fn account(&self, account: &mut Account) {
+        account.set(Part::Connections, self.connections.memory_bytes() + self.wheel.memory_bytes());
+        account.set(Part::SendBlocks, self.blocks.memory_bytes());
+        account.set(Part::Bodies, self.tails.memory_bytes());
     }
 
     /// Blocks that are out, for the metrics.

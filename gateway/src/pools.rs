@@ -3,7 +3,7 @@
 //! Both rest on one property of `bytes`: a `Bytes` whose last other holder has let go can be
 //! turned back into the `BytesMut` it was, without an allocation and with its capacity. So the
 //! hot path allocates only until the pools have grown to what the load needs, and never beyond
-//! their bound.
+//! their bound. What a rush has made and nothing has needed since is let go of again.
 
 use std::collections::VecDeque;
 
@@ -23,21 +23,27 @@ fn recyclable(capacity: usize) -> BytesMut {
 #[derive(Debug)]
 pub struct BlockPool {
     free: Vec<BytesMut>,
+    /// The fewest that were free since the last [`Self::trim`].
+    unneeded: usize,
     made: usize,
     blocks_max: usize,
     block_bytes: usize,
 }
 
+/// Free blocks that a pool keeps whatever was needed: a small turn's worth.
+const BLOCKS_KEPT: usize = 64;
+
 impl BlockPool {
     /// At most `blocks_max` blocks of `block_bytes` bytes, made as they are first needed.
     #[must_use]
     pub fn new(blocks_max: usize, block_bytes: usize) -> Self {
-        Self { free: Vec::new(), made: 0, blocks_max, block_bytes }
+        Self { free: Vec::new(), unneeded: 0, made: 0, blocks_max, block_bytes }
     }
 
     /// An empty block; `None` if all are out, which the caller treats as it treats a full queue.
     pub fn take(&mut self) -> Option<BytesMut> {
         if let Some(block) = self.free.pop() {
+            self.unneeded = self.unneeded.min(self.free.len());
             return Some(block);
         }
         if self.made == self.blocks_max {
@@ -64,10 +70,26 @@ impl BlockPool {
         self.give_back(block.freeze());
     }
 
+    /// Lets go of half of the blocks that nothing has needed since the last call. Called at even
+    /// times, it follows the load down and leaves alone what a steady one goes through.
+    pub fn trim(&mut self) {
+        let surplus = self.unneeded.saturating_sub(BLOCKS_KEPT).div_ceil(2);
+        // Those at the bottom have lain there longest.
+        self.free.drain(..surplus);
+        self.made -= surplus;
+        self.unneeded = self.free.len();
+    }
+
     /// Bytes in a block.
     #[must_use]
     pub const fn block_bytes(&self) -> usize {
         self.block_bytes
+    }
+
+    /// Bytes of all blocks, out or free.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.made * self.block_bytes
     }
 
     /// Blocks that are out.
@@ -121,6 +143,12 @@ impl BodyPool {
         Self::fill(slots, recyclable(SLOT_BYTES[size]), body)
     }
 
+    /// Bytes of all slots.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.sizes.iter().zip(SLOT_BYTES).map(|(slots, bytes)| slots.len() * bytes).sum()
+    }
+
     fn fill(slots: &mut VecDeque<Bytes>, mut memory: BytesMut, body: &[u8]) -> Bytes {
         memory.clear();
         memory.extend_from_slice(body);
@@ -144,6 +172,26 @@ mod tests {
         pool.give_back(block.freeze());
         let again = pool.take().unwrap();
         assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, 64));
+    }
+
+    #[test]
+    fn what_a_rush_has_made_is_let_go_of_and_what_is_used_is_kept() {
+        let mut pool = BlockPool::new(1000, 64);
+        let rush: Vec<BytesMut> = (0..1000).map(|_| pool.take().unwrap()).collect();
+        pool.trim();
+        assert_eq!((pool.made, pool.out()), (1000, 1000), "they are out");
+        rush.into_iter().for_each(|block| pool.give_back_unsent(block));
+        pool.trim();
+        assert_eq!(pool.made, 1000, "all were needed since the last time");
+        let steady = 300;
+        for _ in 0..20 {
+            let used: Vec<BytesMut> = (0..steady).map(|_| pool.take().unwrap()).collect();
+            used.into_iter().for_each(|block| pool.give_back_unsent(block));
+            pool.trim();
+        }
+        assert_eq!((pool.made, pool.free.len()), (steady + BLOCKS_KEPT, steady + BLOCKS_KEPT));
+        (0..20).for_each(|_| pool.trim());
+        assert_eq!(pool.made, BLOCKS_KEPT);
     }
 
     #[test]

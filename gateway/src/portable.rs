@@ -30,6 +30,7 @@ use router::sessions::ConnId;
 
 use crate::clock::Now;
 use crate::event::{Effect, Effects, Event};
+use crate::memory::Part;
 use crate::policy::Policy;
 use crate::reactor::{FLUSH_EVERY, OWED_RETRY, Parts};
 use crate::wheel::Tick;
@@ -432,6 +433,7 @@ impl<P: Policy> Core<P> {
 
     fn publish(&mut self) {
         let counts = self.parts.shard.counts();
+        counts.memory.set(Part::ReceiveBuffers, self.buffer.len());
         self.parts.metrics.cores[usize::from(self.parts.core.0)].publish(counts);
     }
 

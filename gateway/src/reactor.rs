@@ -20,6 +20,7 @@ use crate::clock::{Clock, Now};
 use crate::evacuation::Evacuation;
 use crate::event::{Effect, Effects, Event};
 use crate::listening::{Ask, Listening, News};
+use crate::memory::Part;
 use crate::metrics::Metrics;
 use crate::policy::{Policy, Starved};
 use crate::shard::Shard;
@@ -409,6 +410,8 @@ impl<P: Policy> Reactor<P> {
         counts.ring_enters = stats.enters;
         counts.ring_buffers_exhausted = stats.buffers_exhausted;
         counts.ring_overflows = stats.overflows;
+        counts.memory.set(Part::ReceiveBuffers, self.ring.buffer_memory_bytes());
+        counts.memory.set(Part::Listening, self.listening.memory_bytes());
         self.metrics.cores[usize::from(self.core.0)].publish(counts);
     }
 

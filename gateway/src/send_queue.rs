@@ -26,7 +26,11 @@ pub const SHARE_BYTES_MIN: usize = 2048;
 #[error("the connection's send queue is full")]
 pub struct QueueFull;
 
-/// The queue of one connection. Empty, it holds no heap memory.
+/// Entries of an empty list that are kept: whoever is sent long bodies needs it each time.
+const LIST_KEPT: usize = 4;
+
+/// The queue of one connection. Empty, it holds no heap memory, but for a list of [`LIST_KEPT`]
+/// entries if it ever needed one.
 #[derive(Debug, Default)]
 pub struct SendQueue {
     open: BytesMut,
@@ -162,12 +166,9 @@ impl SendQueue {
         if self.in_flight_bytes > 0 {
             return None;
         }
-        if self.sealed.is_empty() {
-            self.seal();
-        }
-        let Sealed { bytes, is_cut } = self.sealed.pop_front()?;
-        (self.in_flight_bytes, self.in_flight_is_cut) = (bytes.len(), is_cut);
-        Some(bytes)
+        let next = self.sealed.pop_front().or_else(|| self.take_open())?;
+        (self.in_flight_bytes, self.in_flight_is_cut) = (next.bytes.len(), next.is_cut);
+        Some(next.bytes)
     }
 
     /// A send has ended; its bytes are given back to the pool by the caller.
@@ -175,6 +176,9 @@ impl SendQueue {
         assert_eq!(bytes, self.in_flight_bytes, "one send is in flight at a time");
         self.bytes -= bytes;
         self.in_flight_bytes = 0;
+        if self.is_empty() && self.sealed.capacity() > LIST_KEPT {
+            self.sealed = VecDeque::new();
+        }
     }
 
     /// Bytes that wait or are in flight.
@@ -197,7 +201,7 @@ impl SendQueue {
         for sealed in self.sealed.drain(..) {
             pool.give_back(sealed.bytes);
         }
-        self.sealed = VecDeque::new(); // Empty, the queue holds no memory.
+        self.sealed = VecDeque::new(); // As when all was sent.
         self.bytes = self.in_flight_bytes + rest.as_ref().map_or(0, |rest| rest.bytes.len());
         self.sealed.extend(rest);
         self.overflowed = false;
@@ -233,10 +237,14 @@ impl SendQueue {
     }
 
     fn seal(&mut self) {
-        if !self.open.is_empty() {
-            let bytes = std::mem::take(&mut self.open).freeze();
-            self.sealed.push_back(Sealed { bytes, is_cut: false });
-        }
+        let open = self.take_open();
+        self.sealed.extend(open);
+    }
+
+    /// What has gathered. Nearly always it is all there is, and never enters the list.
+    fn take_open(&mut self) -> Option<Sealed> {
+        let whole = |open: BytesMut| Sealed { bytes: open.freeze(), is_cut: false };
+        (!self.open.is_empty()).then(|| whole(std::mem::take(&mut self.open)))
     }
 }
 
@@ -267,6 +275,19 @@ mod tests {
         assert_eq!(drain(&mut queue, &mut pool), [104, 52], "two fit into a block");
         assert!(queue.is_empty());
         assert_eq!(pool.out(), 0);
+    }
+
+    #[test]
+    fn an_empty_queue_holds_no_memory() {
+        let (mut pool, mut queue) = (BlockPool::new(9, 128), SendQueue::default());
+        for frames in [1, 2, 16] {
+            for _ in 0..frames {
+                queue.push(&mut pool, MAX, &[7; 50]).unwrap();
+            }
+            drain(&mut queue, &mut pool);
+            let held = (queue.sealed.capacity(), queue.open.capacity(), pool.out());
+            assert_eq!(held, (0, 0, 0), "{frames} frames");
+        }
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub struct Shard {
     storage_full: bool,
     draining: Option<Draining>,
     evacuating: Option<Evacuating>,
+    /// When the pools were last trimmed.
+    trimmed_at: Tick,
     next_session: u64,
 }
 
@@ -138,6 +140,7 @@ impl Shard {
             now,
             counts: CoreCounts::default(),
             outgoing: Outgoing::new(
+                limits.ring.descriptors_max as usize,
                 limits.send_blocks,
                 limits.send_queue_bytes_max,
                 limits.close_ticks,
@@ -166,6 +169,7 @@ impl Shard {
             storage_full: false,
             draining: None,
             evacuating: None,
+            trimmed_at: now.tick,
             next_session: 1,
             mesh,
             common,

@@ -41,15 +41,32 @@ pub struct Wheel {
 
 impl Default for Wheel {
     fn default() -> Self {
-        Self { heads: Box::new([NONE; TICKS]), links: Vec::new(), lists: Vec::new(), now: Tick(0) }
+        Self::with_capacity(0)
     }
 }
 
 impl Wheel {
+    /// An empty wheel with room for `count` slots.
+    #[must_use]
+    pub fn with_capacity(count: usize) -> Self {
+        Self {
+            heads: Box::new([NONE; TICKS]),
+            links: Vec::with_capacity(count),
+            lists: Vec::with_capacity(count),
+            now: Tick(0),
+        }
+    }
+
     /// The tick up to which everything due has been given out.
     #[must_use]
     pub const fn now(&self) -> Tick {
         self.now
+    }
+
+    /// Bytes of the lists.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.links.len() * (size_of::<Link>() + size_of::<u32>()) + TICKS * size_of::<u32>()
     }
 
     /// Puts a slot where `deadline` will find it, from wherever it was.

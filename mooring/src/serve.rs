@@ -88,6 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let limits = Limits::new(&config)?;
     start_logging(&config.log)?;
     raise_open_files();
+    refuse_huge_pages();
     // Before any thread exists, so that all of them leave the signals to the one that waits.
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot wait for signals")?;
     let (admin, data) = (admin::listen(limits.admin)?, limits.data.clone());
@@ -134,6 +135,14 @@ fn raise_open_files() {
     let raised = Rlimit { current: limit.maximum, ..limit };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// What a core holds is sparse: a page of 2 MiB for each of its parts would be three times the
+/// memory of 100,000 sessions (docs/decisions, 0011).
+fn refuse_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::warn!(%error, "cannot refuse huge pages; it will take more memory");
     }
 }
 

@@ -215,7 +215,7 @@ const CONFIG_ROWS: [ConfigRow; 22] = [
     (
         "buffers that are no power of two",
         Some(b"[io]\nreceive_buffers = 1000\n"),
-        "io.receive_buffers = 1000: must be a power of two from 16 to 16384",
+        "io.receive_buffers = 1000: must be 0, or a power of two from 16 to 16384",
     ),
     (
         "a level that is none",

@@ -68,6 +68,12 @@ impl<T> CommitWindow<T> {
         }
     }
 
+    /// Bytes of what waits.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.waiting.capacity() * size_of::<T>()
+    }
+
     /// Adds a value whose bytes have just gone into the open batch.
     pub fn push(&mut self, value: T) {
         self.waiting.push_back(value);

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use thin_vec::ThinVec;
 use variants::Variant;
 use wire::{
     BatchNumber, ChannelId, Conversation, DeviceId, InboxEntry, InboxItem, InboxSeq, LogEntry, Seq,
@@ -128,13 +129,18 @@ struct Inbox {
     /// The last place that was put into a chunk, durable or not. `folded <= head`.
     folded: InboxSeq,
     /// In ascending order up to `head`, without gaps; from the first that is in no durable chunk.
-    recent: VecDeque<InboxEntry>,
-    cursors: Vec<Cursor>,
+    /// Boxed: to most of those who are online nothing is addressed for hours.
+    #[expect(clippy::box_collection, reason = "8 bytes where there is none, instead of 32")]
+    recent: Option<Box<VecDeque<InboxEntry>>>,
+    cursors: ThinVec<Cursor>,
     /// Boxed: most users are not being loaded.
     loading: Option<Box<Loading>>,
     /// Its head has been read.
     known: bool,
 }
+
+// Each user who is online has one.
+const _: () = assert!(size_of::<Inbox>() <= 56);
 
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
@@ -265,7 +271,7 @@ impl Inboxes {
             self.unfolded_since.push_back((batch, user));
         }
         inbox.head = next;
-        inbox.recent.push_back(InboxEntry { inbox_seq: next, item });
+        inbox.recent.get_or_insert_default().push_back(InboxEntry { inbox_seq: next, item });
         self.unfolded += 1;
         Placement::Placed(next)
     }
@@ -360,7 +366,7 @@ impl Inboxes {
         let Some(inbox) = self.users.get(&user) else { return Vec::new() };
         let visible =
             |entry: &&InboxEntry| entry.inbox_seq > after && entry.inbox_seq <= inbox.committed;
-        inbox.recent.iter().filter(visible).take(limit).copied().collect()
+        inbox.recent().filter(visible).take(limit).copied().collect()
     }
 
     /// What the durable entries that only the journal holds say of the user's conversations, for a
@@ -370,7 +376,7 @@ impl Inboxes {
     pub fn changed_conversations(&self, user: UserId) -> Vec<(ChannelId, Conversation)> {
         let Some(inbox) = self.users.get(&user) else { return Vec::new() };
         let mut changed: Map<ChannelId, Conversation> = Map::default();
-        let durable = inbox.recent.iter().filter(|entry| entry.inbox_seq <= inbox.committed);
+        let durable = inbox.recent().filter(|entry| entry.inbox_seq <= inbox.committed);
         for entry in durable {
             let conversation = changed.entry(entry.item.channel()).or_default();
             match entry.item {
@@ -436,7 +442,7 @@ impl Inboxes {
         let inbox = self.users.get_mut(&user).expect("a user is kept while entries are unfolded");
         let folded = inbox.folded;
         self.folding.clear();
-        self.folding.extend(inbox.recent.iter().filter(|entry| entry.inbox_seq > folded));
+        self.folding.extend(inbox.recent().filter(|entry| entry.inbox_seq > folded));
         inbox.folded = inbox.head;
         self.unfolded -= self.folding.len();
         self.scratch.clear();
@@ -455,8 +461,10 @@ impl Inboxes {
     /// user has a session, her state stays in memory.
     pub fn handle_folded(&mut self, user: UserId, through: InboxSeq, online: bool) {
         let Some(inbox) = self.users.get_mut(&user) else { return };
-        while inbox.recent.front().is_some_and(|entry| entry.inbox_seq <= through) {
-            inbox.recent.pop_front();
+        if let Some(recent) = &mut inbox.recent {
+            while recent.front().is_some_and(|entry| entry.inbox_seq <= through) {
+                recent.pop_front();
+            }
         }
         if !online {
             self.forget_if_idle(user);
@@ -471,7 +479,7 @@ impl Inboxes {
     /// The user's last session has ended: her state is forgotten unless something of it is not
     /// stored yet (then [`Self::handle_folded`] forgets it).
     pub fn forget_if_idle(&mut self, user: UserId) {
-        let idle = |inbox: &Inbox| inbox.recent.is_empty() && inbox.loading.is_none();
+        let idle = |inbox: &Inbox| inbox.recent().next().is_none() && inbox.loading.is_none();
         if self.users.get(&user).is_some_and(idle) {
             self.users.remove(&user);
         }
@@ -506,10 +514,27 @@ impl Inboxes {
         self.users.len()
     }
 
+    /// Bytes of the users' states, and of the conversations. What is unfolded is counted with the
+    /// users.
+    #[must_use]
+    pub fn memory_bytes(&self) -> (usize, usize) {
+        let unfolded = self.unfolded * size_of::<InboxEntry>()
+            + self.unfolded_since.capacity() * size_of::<(BatchNumber, UserId)>();
+        let users = self.users.allocation_size() + unfolded;
+        let clock = self.clock.capacity() * size_of::<(UserId, ChannelId)>();
+        (users, self.conversations.allocation_size() + clock)
+    }
+
     /// How many entries are unfolded.
     #[must_use]
     pub const fn unfolded(&self) -> usize {
         self.unfolded
+    }
+}
+
+impl Inbox {
+    fn recent(&self) -> impl Iterator<Item = &InboxEntry> {
+        self.recent.iter().flat_map(|recent| recent.iter())
     }
 }
 

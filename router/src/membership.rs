@@ -64,6 +64,15 @@ impl Membership {
         }
     }
 
+    /// Bytes on the heap, without the shared lists of recipients.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Pair(..) => 0,
+            Self::Listed { members, .. } => members.allocation_size(),
+        }
+    }
+
     /// Who gets an entry that changes no membership.
     #[must_use]
     pub fn recipients(&self) -> Recipients {

@@ -73,6 +73,15 @@ struct Inlet<O, D> {
     bell: Arc<Bell>,
 }
 
+impl<O, D> Inlet<O, D> {
+    /// A place of a lane is a value and the number of its lap.
+    fn memory_bytes(&self) -> usize {
+        let of_place = size_of::<usize>();
+        self.offers.capacity() * (size_of::<O>() + of_place)
+            + self.deliveries.capacity() * (size_of::<D>() + of_place)
+    }
+}
+
 /// A core's end of the mesh.
 #[derive(Debug)]
 pub struct MeshPort<O, D> {
@@ -123,8 +132,8 @@ pub fn mesh_of<O, D>(cores: u16, lanes: Lanes) -> Vec<MeshPort<O, D>> {
         .map(|core| MeshPort {
             core: CoreId(core),
             inlets: Arc::clone(&inlets),
-            own_offers: VecDeque::with_capacity(offers_max),
-            own_deliveries: VecDeque::with_capacity(deliveries_max),
+            own_offers: VecDeque::new(),
+            own_deliveries: VecDeque::new(),
             offers_max,
             backlogs: (0..cores).map(|_| VecDeque::new()).collect(),
             owed: 0,
@@ -134,6 +143,16 @@ pub fn mesh_of<O, D>(cores: u16, lanes: Lanes) -> Vec<MeshPort<O, D>> {
 }
 
 impl<O, D> MeshPort<O, D> {
+    /// Bytes of this core's lanes, of what it pushed to itself, and of what it owes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let lanes = self.inlets[usize::from(self.core.0)].memory_bytes();
+        let own = self.own_offers.capacity() * size_of::<O>()
+            + self.own_deliveries.capacity() * size_of::<D>();
+        let owed = self.backlogs.iter().map(VecDeque::capacity).sum::<usize>() * size_of::<D>();
+        lanes + own + owed
+    }
+
     /// The core whose end this is.
     #[must_use]
     pub const fn core(&self) -> CoreId {

@@ -81,6 +81,12 @@ impl NonceWindow {
         self.order.push_back(key);
     }
 
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.order.capacity() * size_of::<SendKey>() + self.receipts.allocation_size()
+    }
+
     /// How many sends it holds.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -31,6 +31,9 @@ pub const PARKED_MAX: usize = 256;
 /// others is n² entries a message.
 pub const READ_MARKER_MEMBERS_MAX: usize = 32;
 
+/// Channels from which is estimated what all of them hold.
+const SAMPLE: usize = 128;
+
 /// How long a client should wait before it repeats an offer that found the channel crowded.
 const CROWDED_RETRY_MS: u32 = 500;
 
@@ -232,6 +235,19 @@ impl Sequencer {
     #[must_use]
     pub fn channels(&self) -> usize {
         self.channels.len()
+    }
+
+    /// Bytes that the channels hold: an estimate from the [`SAMPLE`] that will be looked at next,
+    /// since going through all of them would hold up the core.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let sample = self.clock.iter().take(SAMPLE).filter_map(|id| self.channels.get(id));
+        let (count, bytes) = sample.fold((0, 0), |(count, bytes), channel| {
+            (count + 1, bytes + channel.nonces.memory_bytes() + channel.membership.memory_bytes())
+        });
+        let each = bytes / count.max(1);
+        let clock = self.clock.capacity() * size_of::<ChannelId>();
+        self.channels.allocation_size() + clock + each * self.channels.len()
     }
 
     /// Takes an offer.

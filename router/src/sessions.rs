@@ -108,6 +108,12 @@ impl Sessions {
         self.first.contains_key(&user)
     }
 
+    /// Bytes that the table holds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.first.allocation_size() + self.nodes.capacity() * size_of::<Node>()
+    }
+
     /// How many sessions are live.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -169,6 +169,12 @@ impl Batch {
         self.message_count
     }
 
+    /// Bytes of its memory, as far as it can have been filled.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.ops.memory_bytes() + self.journal.memory_bytes()
+    }
+
     /// Bytes of keys and records in it.
     #[must_use]
     pub const fn bytes(&self) -> usize {

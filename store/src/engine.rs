@@ -136,6 +136,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The engine failed: which of the unsynced writes will appear after a restart is unknown.
     fn sync(&self) -> Result<(), EngineError>;
 
+    /// Bytes that it keeps in memory: what was written and not flushed, and what was read.
+    fn memory_bytes(&self) -> u64;
+
     /// How near it is to stalling.
     fn load(&self) -> Load;
 }
@@ -145,6 +148,8 @@ pub trait Engine: Send + Sync + 'static {
 pub struct Ops {
     /// Keys and records, one after the other.
     bytes: Vec<u8>,
+    /// The most that there were: the rest of the capacity was never touched.
+    bytes_most: usize,
     index: Vec<OpAt>,
 }
 
@@ -162,7 +167,7 @@ impl Ops {
     /// With room for so many bytes of keys and records.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), index: Vec::new() }
+        Self { bytes: Vec::with_capacity(bytes), bytes_most: 0, index: Vec::new() }
     }
 
     /// Sets `key` to what `record` appends.
@@ -198,6 +203,12 @@ impl Ops {
         })
     }
 
+    /// Bytes of the memory that was ever filled.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.bytes_most + self.index.capacity() * size_of::<OpAt>()
+    }
+
     /// Bytes of keys and records.
     #[must_use]
     pub const fn bytes(&self) -> usize {
@@ -218,6 +229,7 @@ impl Ops {
 
     /// Forgets the changes and keeps the memory.
     pub fn clear(&mut self) {
+        self.bytes_most = self.bytes_most.max(self.bytes.len());
         self.bytes.clear();
         self.index.clear();
     }

@@ -56,6 +56,10 @@ impl Sections {
         self.sequenced.is_empty() && self.runs.is_empty()
     }
 
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.sequenced.capacity() + self.runs.capacity()
+    }
+
     pub(crate) const fn bytes(&self) -> usize {
         self.sequenced.len() + self.runs.len()
     }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use rocksdb::properties::{
-    ACTUAL_DELAYED_WRITE_RATE, ESTIMATE_PENDING_COMPACTION_BYTES, IS_WRITE_STOPPED,
-    NUM_IMMUTABLE_MEM_TABLE, num_files_at_level,
+    ACTUAL_DELAYED_WRITE_RATE, BLOCK_CACHE_USAGE, ESTIMATE_PENDING_COMPACTION_BYTES,
+    IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, SIZE_ALL_MEM_TABLES, num_files_at_level,
 };
 use rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Error, ErrorKind, ReadOptions, WriteBatch,
@@ -166,6 +166,19 @@ impl Engine for Rocks {
         self.db.flush_wal(true).map_err(engine_error)?;
         self.note_durable();
         Ok(())
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let memtables: u64 = Table::ALL
+            .into_iter()
+            .filter_map(|table| {
+                let table = self.table(table);
+                self.db.property_int_value_cf(table, SIZE_ALL_MEM_TABLES).ok().flatten()
+            })
+            .sum();
+        // One cache for all tables: any of them tells.
+        let cache = self.db.property_int_value_cf(self.table(Table::Messages), BLOCK_CACHE_USAGE);
+        memtables + cache.ok().flatten().unwrap_or(0)
     }
 
     fn load(&self) -> Load {

@@ -76,6 +76,7 @@ pub struct Service {
     writer: Thread,
     readers: Vec<(Thread, Arc<Idle>)>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    memory_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Locked as long as anything may write to it.
     _directory: Option<Directory>,
 }
@@ -136,6 +137,10 @@ impl Service {
             writer: writer.thread().clone(),
             readers: Vec::with_capacity(options.readers),
             threads: Mutex::new(vec![writer]),
+            memory_bytes: {
+                let engine = Arc::clone(engine);
+                Box::new(move || engine.memory_bytes())
+            },
             _directory: directory,
         };
         for _ in 0..options.readers {
@@ -230,6 +235,12 @@ impl Service {
     pub fn has_completions(&self, core: CoreId) -> bool {
         let completions = self.shared.completions(core);
         !completions.through.is_empty() || !completions.answers.is_empty()
+    }
+
+    /// Bytes that the engine keeps in memory. Asks it: for a scrape, not for a turn.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        (self.memory_bytes)()
     }
 
     /// How near the engine is to stalling; a tenth of a second old at most while batches come.

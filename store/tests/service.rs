@@ -114,6 +114,10 @@ impl Engine for Gated {
         self.memory.sync()
     }
 
+    fn memory_bytes(&self) -> u64 {
+        self.memory.memory_bytes()
+    }
+
     fn load(&self) -> Load {
         self.memory.load()
     }

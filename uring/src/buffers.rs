@@ -115,6 +115,10 @@ impl Buffers {
         self.count
     }
 
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.layout.size()
+    }
+
     pub(crate) const fn lent_count(&self) -> u16 {
         self.lent_count
     }

@@ -196,6 +196,12 @@ impl Ring {
         self.in_flight
     }
 
+    /// Bytes of the buffers and their ring, all of which the kernel goes through in turn.
+    #[must_use]
+    pub const fn buffer_memory_bytes(&self) -> usize {
+        self.registered.buffers.memory_bytes()
+    }
+
     /// Buffers that are not lent to the caller. Some of them may hold data of completions that were
     /// not taken yet.
     #[must_use]

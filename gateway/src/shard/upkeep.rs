@@ -7,9 +7,11 @@ use wire::server::Reconnect;
 use wire::{CloseCode, DeviceId, UserId};
 
 use super::Shard;
+use super::reads::Asked;
 use crate::committing::Pending;
 use crate::connection::{Connection, Live, Phase};
 use crate::event::{Effect, Effects};
+use crate::memory::Part;
 use crate::wheel::Tick;
 
 /// Users folded in one turn: each is a put or a few. With folding begun at half of what may be
@@ -18,6 +20,9 @@ const FOLDS_PER_TURN: usize = 64;
 
 /// How long a drain waits for answers that sessions are owed, then for their close frames.
 const DRAIN_ANSWERS: u32 = 40;
+
+/// Ticks between two looks at what could be let go of: a second.
+const TRIM_TICKS: u32 = 20;
 
 /// The core is going away.
 #[derive(Debug)]
@@ -111,6 +116,11 @@ impl Shard {
         }
         self.due = due;
         self.go_on_evacuating(effects);
+        if self.now.tick >= self.trimmed_at.plus(TRIM_TICKS) {
+            self.trimmed_at = self.now.tick;
+            self.outgoing.trim();
+            self.account();
+        }
         if self.draining.is_some() {
             self.go_on_draining(effects);
         }
@@ -214,6 +224,23 @@ impl Shard {
         let (doorway, desk) = self.admission.waiting();
         counts.admissions_waiting = (doorway + desk) as u64;
         counts.catch_ups_waiting = self.catch_ups.count().1 as u64;
+    }
+
+    /// Adds up what the parts hold.
+    fn account(&mut self) {
+        let account = &mut self.counts.memory;
+        self.outgoing.account(account);
+        let bodies = account.get(Part::Bodies);
+        let bodies = usize::try_from(bodies).expect("it was a usize") + self.bodies.memory_bytes();
+        account.set(Part::Bodies, bodies);
+        account.set(Part::Sessions, self.sessions.memory_bytes());
+        let (users, conversations) = self.inboxes.memory_bytes();
+        account.set(Part::Users, users);
+        account.set(Part::Conversations, conversations);
+        account.set(Part::Channels, self.sequencer.memory_bytes());
+        let asked = self.asked.capacity() * size_of::<Asked>();
+        let queues = self.mesh.memory_bytes() + self.committing.memory_bytes() + asked;
+        account.set(Part::Queues, queues);
     }
 
     /// The connection's state (for tests and tools).
