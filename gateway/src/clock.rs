@@ -15,6 +15,8 @@ pub const TICK: Duration = Duration::from_millis(50);
 pub struct Now {
     /// Ticks since the core started: monotonic, for timeouts.
     pub tick: Tick,
+    /// Microseconds since then: tells which of two came first, where a tick does not.
+    pub micros: u64,
     /// The wall clock, for what clients are told.
     pub wall: Timestamp,
 }
@@ -36,8 +38,13 @@ impl Clock {
     /// Reads both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
-        let elapsed = self.started.elapsed().as_millis() / TICK.as_millis();
-        Now { tick: Tick(u32::try_from(elapsed).unwrap_or(u32::MAX)), wall: wall() }
+        let elapsed = self.started.elapsed();
+        let ticks = elapsed.as_millis() / TICK.as_millis();
+        Now {
+            tick: Tick(u32::try_from(ticks).unwrap_or(u32::MAX)),
+            micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            wall: wall(),
+        }
     }
 
     /// How long it has run: monotonic, for intervals below a tick.

@@ -43,8 +43,8 @@ pub struct Connection {
     pub ws: ws::Session,
     /// What waits to be sent.
     pub queue: SendQueue,
-    /// When it was accepted, by the clock that all cores share.
-    pub accepted: Tick,
+    /// When it was accepted, in microseconds of the clock that all cores share.
+    pub accepted: u64,
     /// When something must have happened: in `Live`, the last tick at which it may be silent.
     pub deadline: Tick,
     /// A receive is armed.
@@ -89,7 +89,7 @@ pub struct Passenger {
     /// Its place in the table there; known when it has been passed.
     pub slot: u32,
     /// When it was accepted.
-    pub accepted: Tick,
+    pub accepted: u64,
     /// The WebSocket layer.
     pub ws: ws::Session,
     /// What it asked for.
@@ -267,7 +267,7 @@ impl Connection {
             phase: Phase::Vacant,
             ws: server_session(),
             queue: SendQueue::default(),
-            accepted: Tick(0),
+            accepted: 0,
             deadline: Tick(0),
             receiving: false,
             dirty: false,

@@ -29,7 +29,7 @@ pub struct QueueFull;
 /// Entries of an empty list that are kept: whoever is sent long bodies needs it each time.
 const LIST_KEPT: usize = 4;
 
-/// The queue of one connection. Empty, it holds no heap memory, but for a list of [`LIST_KEPT`]
+/// The queue of one connection. Empty, it holds no heap memory, but for a list of 4
 /// entries if it ever needed one.
 #[derive(Debug, Default)]
 pub struct SendQueue {

@@ -83,7 +83,7 @@ impl Host {
         limits.told.frames_per_second_max = u32::MAX;
         let map = ShardMap::new(SHARDS, cores);
         let common = Common { limits: Arc::new(limits), keys: keys.clone(), epoch: EPOCH, map };
-        let now = Now { tick: Tick(0), wall: NOW };
+        let now = Now { tick: Tick(0), micros: 0, wall: NOW };
         let core = |port: router::mesh::MeshPort<_, _>| {
             let core = port.core();
             let shard = Shard::new(common.clone(), port, now, || Batch::new(core, BATCH_BYTES));

@@ -24,7 +24,7 @@ const HTTP_ANSWER_BYTES_MAX: usize = 1024;
 impl Shard {
     pub(super) fn accepted(&mut self, slot: u32, effects: &mut Effects) {
         let (conn, connection) = self.outgoing.connections.open(slot, Phase::Waiting);
-        connection.accepted = self.now.tick;
+        connection.accepted = self.now.micros;
         self.counts.accepted += 1;
         if self.admission.admit(conn) {
             return self.let_speak(conn, effects);
@@ -268,7 +268,7 @@ impl Shard {
         let Phase::Joining(joining) = phase else { unreachable!("just looked at") };
         let identity = joining.identity;
         if self.is_outdated(conn, identity) {
-            self.fail_with(conn, CloseCode::Displaced, "");
+            self.fail_with(conn, CloseCode::Unavailable, "");
             return self.receive_again(conn, effects);
         }
         match self.sessions.attach(identity.user, identity.device, conn) {
@@ -299,7 +299,8 @@ impl Shard {
     }
 
     /// Whether the device has a session on a connection that was accepted after this one: this one
-    /// has waited for its turn, and its client has given it up meanwhile.
+    /// has waited for its turn, and its client has given it up meanwhile. What it carries would come
+    /// after what the other has repeated. If somebody is there still, she comes again.
     fn is_outdated(&mut self, conn: ConnId, identity: Identity) -> bool {
         let Some(accepted) = self.outgoing.connections.get(conn).map(|it| it.accepted) else {
             return false;

@@ -95,7 +95,7 @@ fn who_comes_in_late_does_not_displace_what_her_device_has_opened_since() {
     let closed = |client: usize, heard: &dyn Fn(&Heard) -> bool| {
         host.clients[client].heard.iter().any(heard)
     };
-    assert!(closed(old, &|heard| matches!(heard, Heard::Closed { code: 4409, .. })));
+    assert!(closed(old, &|heard| matches!(heard, Heard::Closed { code: 4503, .. })));
     assert!(!closed(new, &|heard| matches!(heard, Heard::Closed { .. })));
 }
 

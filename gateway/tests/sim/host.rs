@@ -1,5 +1,6 @@
 //! The cores of one run, driven step by step.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub(crate) struct Host {
     pub(super) cores: Vec<Core>,
     pub(super) effects: Effects,
     now: Duration,
+    /// How often a core has looked at its clock.
+    looks: Cell<u64>,
     started: Duration,
     /// By how much the wall clock is wrong.
     wall_skew: i64,
@@ -85,6 +88,7 @@ impl Host {
             cores: Vec::new(),
             effects: Effects::new(),
             now: Duration::ZERO,
+            looks: Cell::new(0),
             started: Duration::ZERO,
             wall_skew: 0,
             is_ending: false,
@@ -150,10 +154,13 @@ impl Host {
     }
 
     pub(super) fn clock(&self) -> Now {
-        let ticks = (self.now - self.started).as_millis() / TICK.as_millis();
+        self.looks.set(self.looks.get() + 1); // No two looks at a real clock see the same.
+        let run = self.now - self.started;
+        let ticks = run.as_millis() / TICK.as_millis();
         let elapsed = u64::try_from(self.now.as_millis()).expect("tests are short");
         Now {
             tick: Tick(u32::try_from(ticks).expect("tests are short")),
+            micros: self.looks.get(),
             wall: Timestamp((BEGIN.0 + elapsed).saturating_add_signed(self.wall_skew)),
         }
     }

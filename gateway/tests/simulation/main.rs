@@ -38,3 +38,13 @@ fn nothing_is_lost_in_lives_that_are_always_the_same() {
     assert_eq!(tally.failed, 0, "{}", reports.join("\n"));
     assert!(tally.stats.steps > 100_000, "{}", tally.summary());
 }
+
+#[test]
+fn a_connection_that_is_served_late_does_not_send_again_what_a_newer_one_has_repeated() {
+    for first in [536_818_155, 536_818_137] {
+        let within = std::time::Duration::MAX;
+        let tally = explore(Scope { first, count: 1, within, is_told: false });
+        let reports: Vec<&str> = tally.reports.values().map(String::as_str).collect();
+        assert_eq!(tally.failed, 0, "{}", reports.join("\n"));
+    }
+}
