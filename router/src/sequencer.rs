@@ -237,7 +237,7 @@ impl Sequencer {
         self.channels.len()
     }
 
-    /// Bytes that the channels hold: an estimate from the [`SAMPLE`] that will be looked at next,
+    /// Bytes that the channels hold: an estimate from some that will be looked at next,
     /// since going through all of them would hold up the core.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -1,7 +1,7 @@
 //! `mooring doctor`: what stands between this machine and so many sessions.
 //!
 //! Three steps: read the machine ([`reading`], [`disk`], a ring), judge it ([`judge`], pure), and
-//! tell ([`print`], or JSON).
+//! tell ([`mod@print`], or JSON).
 
 mod disk;
 mod judge;
