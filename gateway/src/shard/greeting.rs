@@ -299,8 +299,8 @@ impl Shard {
     }
 
     /// Whether the device has a session on a connection that was accepted after this one: this one
-    /// has waited for its turn, and its client has given it up meanwhile. What it carries would come
-    /// after what the other has repeated. If somebody is there still, she comes again.
+    /// has waited for its turn, and its client has given it up meanwhile. What it carries would
+    /// come after what the other has repeated. If somebody is there still, she comes again.
     fn is_outdated(&mut self, conn: ConnId, identity: Identity) -> bool {
         let Some(accepted) = self.outgoing.connections.get(conn).map(|it| it.accepted) else {
             return false;
