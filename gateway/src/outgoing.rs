@@ -150,7 +150,8 @@ impl Outgoing {
     }
 
     /// Begins to close a connection: a close frame is queued, what the peer sends is ignored, and
-    /// it has a while to answer. The caller has taken the session out of it.
+    /// it has a while to answer. Without a block for the frame there is nothing to answer, and it
+    /// ends at the next tick. The caller has taken the session out of it.
     pub fn begin_close(&mut self, conn: ConnId, code: ws::CloseCode, reason: &str, now: Tick) {
         let Some(connection) = self.connections.get(conn) else { return };
         connection.phase = Phase::Closing;
@@ -165,8 +166,11 @@ impl Outgoing {
                 queue.clear(&mut self.blocks);
             }
             let write = |out: &mut bytes::BytesMut| out.extend_from_slice(&frame);
-            // Without a block it goes without the frame: the connection ends all the same.
-            let _ = queue.push_with(&mut self.blocks, usize::MAX, frame.len(), write);
+            let queued = queue.push_with(&mut self.blocks, usize::MAX, frame.len(), write);
+            if queued.is_err() {
+                connection.deadline = now.plus(1);
+                self.wheel.set(conn.slot, connection.deadline);
+            }
         }
         self.note(conn, Urgency::Now, Ok(()));
     }

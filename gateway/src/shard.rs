@@ -120,6 +120,8 @@ pub struct Shard {
     evacuating: Option<Evacuating>,
     /// When the pools were last trimmed.
     trimmed_at: Tick,
+    /// When the last connection was accepted, in microseconds.
+    accepted: u64,
     next_session: u64,
 }
 
@@ -170,6 +172,7 @@ impl Shard {
             draining: None,
             evacuating: None,
             trimmed_at: now.tick,
+            accepted: 0,
             next_session: 1,
             mesh,
             common,

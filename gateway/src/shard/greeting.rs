@@ -24,7 +24,9 @@ const HTTP_ANSWER_BYTES_MAX: usize = 1024;
 impl Shard {
     pub(super) fn accepted(&mut self, slot: u32, effects: &mut Effects) {
         let (conn, connection) = self.outgoing.connections.open(slot, Phase::Waiting);
-        connection.accepted = self.now.micros;
+        // All that are accepted in one turn have its time: each comes after the one before it.
+        self.accepted = self.now.micros.max(self.accepted + 1);
+        connection.accepted = self.accepted;
         self.counts.accepted += 1;
         if self.admission.admit(conn) {
             return self.let_speak(conn, effects);
