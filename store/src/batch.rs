@@ -214,8 +214,9 @@ impl Batch {
         self.submitted_bytes
     }
 
-    /// Its changes. Complete only when sealed.
-    pub(crate) const fn ops(&self) -> &Ops {
+    /// Its changes, for the writer and for those who look on. Complete only when sealed.
+    #[must_use]
+    pub const fn ops(&self) -> &Ops {
         &self.ops
     }
 

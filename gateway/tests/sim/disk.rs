@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use gateway::shard::fingerprint;
 use store::{
-    Answer, Batch, Committer, DataError, Engine, EngineError, Fatal, Fault, Key, Memory,
-    MessageKey, Pressure, Read, ReadAnswer, Space, SyncMode, Table, Through, recover,
+    Answer, Batch, Committer, ConversationKey, DataError, Engine, EngineError, Fatal, Fault, Key,
+    Memory, MessageKey, Op, Pressure, Read, ReadAnswer, Space, SyncMode, Table, Through, recover,
 };
-use wire::{ChannelId, CoreId, DeviceId, InboxEntry, InboxItem, InboxSeq, LogEntry, Seq, UserId};
+use wire::{
+    ChannelId, Conversation, CoreId, DeviceId, InboxEntry, InboxItem, InboxSeq, LogEntry, Seq,
+    UserId,
+};
 
 use super::platter::{Platter, Written};
 
@@ -180,6 +183,7 @@ impl Disk {
     /// later.
     pub(crate) fn answer(&mut self, index: usize) {
         let (core, ticket, read) = self.asked.remove(index).expect("one that waits");
+        self.check_fresh(&read);
         let answer = if self.fails_reads {
             let error = EngineError::Failed("the simulated disk failed".to_owned());
             ReadAnswer::Failed(DataError::from(error))
@@ -188,6 +192,21 @@ impl Disk {
         };
         self.notified[core] = true;
         self.answers[core].push_back(Answer { ticket, answer });
+    }
+
+    /// A core asks only for conversations of which it has given everything to the disk: what waits
+    /// here it must still know.
+    fn check_fresh(&self, read: &Read) {
+        let Read::Inbox { user, channels } = read else { return };
+        for channel in channels {
+            let wanted = ConversationKey { user: *user, channel: *channel }.key();
+            let is_it = |op: Op<'_>| matches!(op, Op::Put { key, .. } if key == wanted.as_ref());
+            let waits = self.submitted.iter().any(|batch| batch.ops().iter().any(is_it));
+            assert!(
+                !waits,
+                "durable: {user}'s {channel} is asked for while a batch that has it waits"
+            );
+        }
     }
 
     /// Whether something is back for a core.
@@ -259,6 +278,15 @@ impl Disk {
     /// A user's state as it is stored.
     pub(crate) fn inbox_state(&self, user: UserId) -> (InboxSeq, Vec<(DeviceId, InboxSeq)>) {
         inbox_state(&*self.platter, user)
+    }
+
+    /// A conversation as it is stored.
+    pub(crate) fn conversation(&self, user: UserId, channel: ChannelId) -> Conversation {
+        let read = Read::Inbox { user, channels: vec![channel] };
+        match store::answer(&*self.platter, &read, fingerprint) {
+            ReadAnswer::Inbox { conversations, .. } => conversations[0].1,
+            answer => panic!("the state of {user} is {answer:?}"),
+        }
     }
 
     /// Whether the log on the disk has this entry.

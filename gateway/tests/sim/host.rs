@@ -247,6 +247,14 @@ impl Host {
         client
     }
 
+    /// Whether the gateway has a connection of this device, if only one that nobody uses any more.
+    pub(crate) fn has_connection(&self, user: UserId, device: DeviceId) -> bool {
+        self.clients.iter().any(|client| {
+            let is_open = !self.kernel.sockets[client.socket].core_ended;
+            (client.user, client.device) == (user, device) && is_open
+        })
+    }
+
     /// A client sends a frame.
     pub(crate) fn say<'a>(&mut self, client: usize, body: impl Into<ClientBody<'a>>) {
         let bytes = self.clients[client].say(body);

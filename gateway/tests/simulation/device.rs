@@ -115,6 +115,8 @@ pub(crate) struct Session {
     /// The inbox reached so far when it said so, by what anybody was told.
     pub(crate) told_before: InboxSeq,
     pub(crate) welcomed: Option<Welcomed>,
+    /// The device had another connection while it had this one.
+    pub(crate) has_rival: bool,
     /// Asked and not answered.
     pub(crate) requests: BTreeMap<u32, Request>,
     /// First transmissions on this connection that were kept: request and place, by channel.

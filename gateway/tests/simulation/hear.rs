@@ -375,9 +375,11 @@ impl World {
         let is_fair = match code {
             1000 => session.said_bye,
             1001 => faults.drained,
-            // Also who waited for her turn until the clock made a leap, or until another session of
-            // her device was there.
-            4503 => faults.drained || session.welcomed.is_none(),
+            // Also who waited for her turn until the clock made a leap, or until a later connection
+            // of her device had a session.
+            4503 => {
+                faults.drained || session.welcomed.is_none() && (faults.late || session.has_rival)
+            }
             4401 => faults.wall_clock,
             4408 => limits.silence_ticks < u32::MAX || faults.late,
             4409 => true,

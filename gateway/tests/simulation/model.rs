@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use store::Engine;
 use wire::{
-    ChannelId, Content, DeviceId, InboxEntry, InboxItem, InboxSeq, LogEntry, MembershipOp, Nonce,
-    Role, Seq, Timestamp, UserId,
+    ChannelId, Content, Conversation, DeviceId, InboxEntry, InboxItem, InboxSeq, LogEntry,
+    MembershipOp, Nonce, Role, Seq, Timestamp, UserId,
 };
 
 use crate::members::Members;
@@ -57,6 +57,8 @@ pub(crate) struct Model {
     told: BTreeMap<UserId, BTreeMap<InboxSeq, InboxItem>>,
     /// Cursors as they are stored.
     cursors: BTreeMap<(UserId, DeviceId), InboxSeq>,
+    /// Conversations as they are stored, since the last restart.
+    conversations: BTreeMap<(UserId, ChannelId), Conversation>,
     /// How far users have read, as their lists of conversations said.
     read: BTreeMap<(UserId, ChannelId), Seq>,
     users: u64,
@@ -71,6 +73,7 @@ impl Model {
             expected: BTreeMap::new(),
             told: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            conversations: BTreeMap::new(),
             read: BTreeMap::new(),
             users,
             nonce_window: nonce_window as u64,
@@ -238,6 +241,25 @@ impl Model {
         let known = self.cursors.entry(device).or_default();
         assert!(*known <= cursor, "monotone: the cursor of {device:?} was {known}, is {cursor}");
         *known = cursor;
+    }
+
+    /// A conversation is stored.
+    pub(crate) fn stores_conversation(
+        &mut self,
+        whose: (UserId, ChannelId),
+        conversation: Conversation,
+    ) {
+        let known = self.conversations.entry(whose).or_insert(conversation);
+        let goes_on = known.last_seq <= conversation.last_seq
+            && known.read_seq <= conversation.read_seq
+            && known.inbox_seq <= conversation.inbox_seq;
+        assert!(goes_on, "monotone: {whose:?} was {known:?}, is {conversation:?}");
+        *known = conversation;
+    }
+
+    /// A crash may have taken conversations back: their entries are in the journal.
+    pub(crate) fn forget_conversations(&mut self) {
+        self.conversations.clear();
     }
 
     /// The engine, recovered after a crash, has every log as it was, and maybe more at its end;

@@ -100,6 +100,10 @@ impl World {
         let (user, id) = (state.user, state.id);
         let core = usize::from(core) % self.host.cores();
         let hello = From { epoch, cursor, ticket };
+        let has_rival = self.host.has_connection(user, id);
+        for other in self.sessions.values_mut().filter(|other| other.device == device) {
+            other.has_rival = true;
+        }
         let client = self.host.connect(core, user, id, &hello);
         self.host.clients[client].transcript = Some(Vec::new());
         self.trace.note(|| format!("  {user}.{id} ({client}) > hello at core {core} {cursor}"));
@@ -108,6 +112,7 @@ impl World {
             said: (epoch, cursor),
             told_before: self.model.told_up_to(user),
             welcomed: None,
+            has_rival,
             requests: BTreeMap::new(),
             kept: BTreeMap::new(),
             said_bye: false,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use store::{CursorKey, Key, MessageKey, SyncMode, Table};
+use store::{ConversationKey, CursorKey, Key, MessageKey, SyncMode, Table};
 use wire::ChannelId;
 
 use crate::act::{Act, What};
@@ -162,7 +162,10 @@ impl World {
                     self.trace.count(|stats| stats.entries += 1);
                     self.model.written(entry);
                 }
-                Table::Inbox if written.is_done => self.follow_cursor(&change.key),
+                Table::Inbox if written.is_done => {
+                    self.follow_cursor(&change.key);
+                    self.follow_conversation(&change.key);
+                }
                 Table::Inbox | Table::Meta | Table::Journal => {}
             }
         }
@@ -178,9 +181,16 @@ impl World {
         self.model.stores_cursor((user, device), *cursor, acknowledged);
     }
 
+    fn follow_conversation(&mut self, key: &[u8]) {
+        let Ok(ConversationKey { user, channel }) = ConversationKey::parse(key) else { return };
+        let conversation = self.host.disk.conversation(user, channel);
+        self.model.stores_conversation((user, channel), conversation);
+    }
+
     /// After a restart: what was durable is there, and nothing else has changed.
     pub(crate) fn restarted(&mut self) {
         let in_doubt = std::mem::take(&mut self.in_doubt);
+        self.model.forget_conversations();
         self.trace.count(|stats| stats.recoveries += 1);
         let left = self.host.disk.what_if();
         self.model.check_logs(&left, &in_doubt);
