@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::environment::{self, Environment};
 use crate::steps::Steps;
-use crate::{codegen, conformance, fuzz, prerequisites, test, tidy};
+use crate::{codegen, conformance, fuzz, prerequisites, sim, test, tidy};
 
 /// Takes every step, also after a failed one, and fails if any has failed.
 pub(crate) fn ci() -> Result<()> {
@@ -35,5 +35,6 @@ pub(crate) fn ci() -> Result<()> {
         None => drop(steps.take("conformance", || conformance::quick(&environment))),
     }
     steps.take("fuzzing", || fuzz::quick(&environment));
+    steps.take("simulation", || sim::quick(&environment));
     test::close(&steps, counts)
 }

@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 use crate::environment::{self, Environment};
 use crate::{console, prerequisites};
 
+/// How long the step of `cargo xtask ci` lives.
+const CI_SECONDS: u64 = 120;
+
 /// What `sim` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -63,6 +66,16 @@ pub(crate) fn sim(arguments: &Arguments) -> Result<ExitCode> {
     console::step(&format!("Simulated lives from seed {seed} on"));
     let status = environment::status(&mut command)?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lives with fresh seeds, and a quick look for every variant: the step of `cargo xtask ci`.
+pub(crate) fn quick(environment: &Environment) -> Result<()> {
+    let mut command = test(environment, &[], "explores_what_the_environment_asks_for");
+    command.env("MOORING_SIM_SEED", fresh_seed().to_string());
+    command.env("MOORING_SIM_SECONDS", CI_SECONDS.to_string());
+    environment::run(&mut command)?;
+    let mut command = test(environment, &["--features", "gateway/variants"], "finds_every_variant");
+    environment::run(command.env("MOORING_SIM_QUICK", "1"))
 }
 
 fn variants(environment: &Environment, is_quick: bool) -> Result<ExitCode> {
