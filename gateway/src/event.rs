@@ -95,6 +95,9 @@ pub enum Effect {
         /// A send of it may be in flight. To find that, the kernel goes through all operations of
         /// the ring; a receive it finds by its name.
         sending: bool,
+        /// It may be received from still. If not, as of one that was passed on, there is nothing
+        /// to look for.
+        receiving: bool,
     },
     /// Hand a batch to the writer. It has room: the shard counts.
     Submit(Batch),

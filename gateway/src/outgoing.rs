@@ -183,7 +183,8 @@ impl Outgoing {
             }
             self.wheel.remove(conn.slot);
             // What is left in a cleared queue is in flight.
-            effects.push(Effect::Close { conn, sending: !ended.queue.is_empty() });
+            let (sending, receiving) = (!ended.queue.is_empty(), ended.receiving);
+            effects.push(Effect::Close { conn, sending, receiving });
         }
     }
 

@@ -310,11 +310,11 @@ impl<P: Policy> Reactor<P> {
                 let peer = self.peers[usize::from(target.0)];
                 self.ring.pass(descriptor(conn), token(conn), peer);
             }
-            Effect::Close { conn, sending } => {
+            Effect::Close { conn, sending, receiving } => {
                 let ask = self.listening.end(conn);
                 if sending {
                     self.ring.cancel_all(descriptor(conn), SPARE);
-                } else {
+                } else if receiving {
                     self.listen(conn, Some(ask));
                 }
                 self.ring.close(descriptor(conn), token(conn));

@@ -185,7 +185,7 @@ impl Shard {
         match event {
             Event::Accepted { slot } => self.accepted(slot, effects),
             Event::Received { conn, bytes, armed } => self.received(conn, bytes, armed, effects),
-            Event::Disconnected { conn } => self.disconnected(conn, effects),
+            Event::Disconnected { conn } => self.received_end(conn, effects),
             Event::Sent { conn, bytes, complete } => self.sent(conn, bytes, complete, effects),
             Event::Passed { conn, slot } => self.passed(conn, slot, effects),
             Event::ReceiveStopped { conn } => self.receive_stopped(conn, effects),

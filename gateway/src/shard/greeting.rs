@@ -368,6 +368,14 @@ impl Shard {
         self.outgoing.send(conn, joining.request, welcome);
     }
 
+    /// The peer has ended, and with it what was received from it.
+    pub(super) fn received_end(&mut self, conn: ConnId, effects: &mut Effects) {
+        if let Some(connection) = self.outgoing.connections.get(conn) {
+            connection.receiving = false;
+        }
+        self.disconnected(conn, effects);
+    }
+
     /// The peer is gone, or says nothing more. When very many go at once, those beyond a turn's
     /// part wait for the next turns.
     pub(super) fn disconnected(&mut self, conn: ConnId, effects: &mut Effects) {

@@ -153,7 +153,9 @@ impl Kernel {
                 let slot = self.place(usize::from(target.0), socket);
                 self.tables[core].done.push_back(Done::Passed { conn, slot });
             }
-            Effect::Close { conn, sending } => self.close(core, conn, sending),
+            Effect::Close { conn, sending, receiving } => {
+                self.close(core, conn, (sending, receiving));
+            }
             other => panic!("not the kernel's: {other:?}"),
         }
     }
@@ -172,14 +174,16 @@ impl Kernel {
         place
     }
 
-    fn close(&mut self, core: usize, conn: ConnId, told_of_a_send: bool) {
+    fn close(&mut self, core: usize, conn: ConnId, told: (bool, bool)) {
         let Place { socket, receive, sending, .. } = {
             self.of(core, conn);
             self.tables[core].places[conn.slot as usize].take().expect("just looked at")
         };
-        assert!(told_of_a_send || sending.is_none(), "{conn:?}: its send would not be cancelled");
+        assert!(told.0 || sending.is_none(), "{conn:?}: its send would not be cancelled");
+        let is_idle = receive == Receive::Idle;
+        assert!(told.1 || is_idle, "{conn:?}: its receive would not be cancelled");
         let done = &mut self.tables[core].done;
-        if receive != Receive::Idle {
+        if !is_idle {
             done.push_back(Done::Stopped { conn });
         }
         if let Some((bytes, _)) = sending {
