@@ -13,10 +13,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use ed25519_dalek::{Signature, SigningKey, Verifier, VerifyingKey};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use wire::client::Credential;
 use wire::{DeviceId, Timestamp, UserId};
@@ -94,7 +96,7 @@ struct Claims {
 
 /// The keys of a data directory.
 pub struct KeyRing {
-    keys: Vec<(String, EncodingKey, DecodingKey)>,
+    keys: Vec<(String, EncodingKey, VerifyingKey)>,
     ticket_key: [u8; 32],
     clock_skew: Duration,
 }
@@ -190,19 +192,15 @@ impl KeyRing {
     }
 
     fn verify_token(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
-        use jsonwebtoken::errors::ErrorKind;
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Malformed)?;
+        if header.alg != Algorithm::EdDSA {
+            return Err(AuthError::Malformed);
+        }
         let known = |(id, ..): &&(String, _, _)| header.kid.as_deref() == Some(id);
         let (.., key) = self.keys.iter().find(known).ok_or(AuthError::UnknownKey)?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        // Times are compared here, with the time that was passed in.
-        (validation.validate_exp, validation.validate_nbf) = (false, false);
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::InvalidSignature => AuthError::BadSignature,
-                _ => AuthError::Malformed,
-            })?
-            .claims;
+        verify_signature(token, key)?;
+        let claims: Claims = jsonwebtoken::dangerous::insecure_decode_claims(token)
+            .map_err(|_| AuthError::Malformed)?;
         let (seconds, skew) = (now.0 / 1000, self.clock_skew.as_secs());
         if seconds > claims.exp.saturating_add(skew) {
             return Err(AuthError::Expired);
@@ -236,6 +234,18 @@ impl KeyRing {
     }
 }
 
+/// Of the header and the claims as they stand in the token (RFC 7515 section 5.2), with a key that
+/// is a point of the curve already: the library reads it from its bytes for each token, which is an
+/// eighth of the work.
+fn verify_signature(token: &str, key: &VerifyingKey) -> Result<(), AuthError> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;
+    let mut bytes = [0; Signature::BYTE_SIZE + 2]; // Decoding works in whole groups of three.
+    let length = BASE64_URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes);
+    let length = length.map_err(|_| AuthError::Malformed)?;
+    let signature = Signature::from_slice(&bytes[..length]).map_err(|_| AuthError::BadSignature)?;
+    key.verify(signed.as_bytes(), &signature).map_err(|_| AuthError::BadSignature)
+}
+
 fn io(path: &Path, source: std::io::Error) -> KeyError {
     KeyError::Io { path: path.to_owned(), source }
 }
@@ -253,17 +263,16 @@ fn make_key() -> Result<String, KeyError> {
     pem.map(|pem| pem.to_string()).map_err(|_| invalid(Path::new("first.pem"), "cannot be encoded"))
 }
 
-fn read_key(path: &Path) -> Result<(String, EncodingKey, DecodingKey), KeyError> {
+fn read_key(path: &Path) -> Result<(String, EncodingKey, VerifyingKey), KeyError> {
     use ed25519_dalek::pkcs8::DecodePrivateKey;
     let pem = fs::read_to_string(path).map_err(|source| io(path, source))?;
     let not_ed25519 = "not an Ed25519 private key in PKCS #8 PEM; remove it or replace it";
     let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| invalid(path, not_ed25519))?;
     let signing =
         EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| invalid(path, not_ed25519))?;
-    let verifying = DecodingKey::from_ed_der(key.verifying_key().as_bytes());
     let id = path.file_stem().and_then(|stem| stem.to_str());
     let id = id.ok_or_else(|| invalid(path, "the name must be UTF-8: it is the key's id"))?;
-    Ok((id.to_owned(), signing, verifying))
+    Ok((id.to_owned(), signing, key.verifying_key()))
 }
 
 fn read_or_make_ticket_key(path: &Path) -> Result<[u8; 32], KeyError> {
