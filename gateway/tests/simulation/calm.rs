@@ -122,7 +122,7 @@ impl World {
                 held.asked.0 + held.asked.1,
                 held.catch_ups.0 + held.catch_ups.1,
                 held.in_line,
-                held.connections - held.sessions.0, // They are ending, and their clients shall know.
+                held.connections - held.sessions.0, // They are ending; their clients shall know.
                 held.blocks_out,
             ];
             if counts.iter().any(|count| *count > 0) {
