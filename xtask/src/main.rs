@@ -12,10 +12,12 @@ mod conformance;
 mod connect_rate;
 mod console;
 mod crash_test;
+mod document;
 mod environment;
 mod fault_test;
 mod fuzz;
 mod memory_checks;
+mod million;
 mod prerequisites;
 mod python;
 mod rocksdb;
@@ -69,6 +71,8 @@ enum Task {
     ConnectRate(connect_rate::Arguments),
     /// Let very many sessions come back at once, and measure what established ones feel.
     Storm(storm::Arguments),
+    /// Hold more and more sessions, a million at last, and measure what they cost and feel.
+    Million(million::Arguments),
     /// Print the environment of builds as shell exports.
     Env,
 }
@@ -101,6 +105,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Bench(arguments) => bench::bench(arguments.clone())?,
         Task::ConnectRate(arguments) => connect_rate::connect_rate(arguments)?,
         Task::Storm(arguments) => storm::storm(arguments)?,
+        Task::Million(arguments) => million::million(arguments.clone())?,
         Task::Codegen { check } => {
             prerequisites::ensure()?;
             codegen::codegen(*check)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::plot::{Line, bars, lines};
+use super::plot::{Bars, Line, bars, lines};
 use super::profile::Profile;
 use super::{Arguments, Measured, Sample};
 use crate::console;
@@ -50,7 +50,13 @@ pub(super) fn write(out: &Path, arguments: &Arguments, measured: &Measured) -> R
     let at = profiled_rate(measured).unwrap_or(0);
     let sizes = group_sizes(&measured.pairs, at);
     let title = format!("Messages of a commit group at {at} messages/s");
-    bars(&out.join("commit-groups.svg"), &title, "messages, up to", &sizes)?;
+    bars(&Bars {
+        path: &out.join("commit-groups.svg"),
+        title: &title,
+        x_name: "messages, up to",
+        y_name: "share of groups",
+        bars: &sizes,
+    })?;
 
     let mut page = String::new();
     writeln!(page, "# The core, measured\n")?;

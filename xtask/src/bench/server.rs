@@ -16,6 +16,14 @@ use crate::environment::Environment;
 /// How long the admin port may take to answer.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What can be chosen of a server.
+pub(crate) struct Launch<'l> {
+    /// 0 for one a processor.
+    pub(crate) cores: u16,
+    /// The text of its configuration file.
+    pub(crate) config: Option<&'l str>,
+}
+
 /// A running server; dropped, it is killed and its data is removed.
 pub(crate) struct Server {
     process: Child,
@@ -32,12 +40,24 @@ impl Server {
 
     /// As [`Self::start`], of another build.
     pub(crate) fn start_binary(binary: &Path, cores: u16) -> Result<Self> {
+        Self::launch(binary, &Launch { cores, config: None })
+    }
+
+    /// As [`Self::start_binary`], with all that can be chosen.
+    pub(crate) fn launch(binary: &Path, launch: &Launch<'_>) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("mooring-bench-").tempdir_in("/var/tmp")?;
         let log = File::create(data.path().join("server.log"))?;
-        let mut process = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(["--cores", &cores.to_string(), "--data"])
-            .arg(data.path().join("data"))
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command
+            .args(["--cores", &launch.cores.to_string(), "--data"])
+            .arg(data.path().join("data"));
+        if let Some(text) = launch.config {
+            let config = data.path().join("mooring.toml");
+            std::fs::write(&config, text)?;
+            command.arg("--config").arg(config);
+        }
+        let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -71,12 +91,7 @@ impl Server {
 
     /// What it has used of the processors, in user and kernel mode.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/stat", self.process.id());
-        let stat = std::fs::read_to_string(Path::new(&path)).context("the server has ended")?;
-        // After the name, which may hold anything: utime and stime are the 12th and 13th.
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
-        Ok(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second())?)
+        processor_time(self.id())
     }
 
     /// How many messages its commit groups had: (upper bound, groups).
@@ -108,6 +123,17 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What a process has used of the processors, in user and kernel mode.
+pub(crate) fn processor_time(process: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .with_context(|| format!("process {process} has ended"))?;
+    // After the name, which may hold anything: utime and stime are the 12th and 13th.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_millis(ticks * 1000 / per_second))
 }
 
 /// The buckets of a histogram of the exposition, each with its own count.

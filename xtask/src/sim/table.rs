@@ -1,9 +1,10 @@
 //! The table of variants in docs/reliability.md, made of what the search printed.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::document;
 
 /// Where the table is.
 const DOCUMENT: &str = "docs/reliability.md";
@@ -17,24 +18,15 @@ const HEAD: &str = "| variant | what is broken | what finds it | lives needed |\
 
 /// Writes the rows among `printed` into the document.
 pub(super) fn write(root: &Path, printed: &str) -> Result<()> {
-    let path = root.join(DOCUMENT);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
-    let new = with_table(&text, printed)?;
-    fs::write(&path, new).with_context(|| format!("cannot write {DOCUMENT}"))
+    document::replace(&root.join(DOCUMENT), BEGIN, END, &table(printed)?)
 }
 
-fn with_table(document: &str, printed: &str) -> Result<String> {
-    let (before, rest) = document
-        .split_once(BEGIN)
-        .with_context(|| format!("{DOCUMENT} has no line {BEGIN:?} before its table"))?;
-    let (_, behind) = rest
-        .split_once(END)
-        .with_context(|| format!("{DOCUMENT} has no line {END:?} behind its table"))?;
+fn table(printed: &str) -> Result<String> {
     // The first one stands behind the name of the test, in the same line.
     let row = |line: &'_ str| line.find("| `").map(|at| line[at..].to_owned());
     let rows: Vec<String> = printed.lines().filter_map(row).collect();
     anyhow::ensure!(!rows.is_empty(), "the search has printed no row");
-    Ok(format!("{before}{BEGIN}{HEAD}{}\n{END}{behind}", rows.join("\n")))
+    Ok(format!("{HEAD}{}\n", rows.join("\n")))
 }
 
 #[cfg(test)]
@@ -42,14 +34,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rows_replace_those_that_were_there_and_nothing_else() {
-        let document = format!("# Page\n{BEGIN}| old |\n{END}behind\n");
+    fn the_rows_are_found_among_what_tests_print() {
         let printed =
             "running 1 test\ntest x ... | `One` | a | b | 1 |\n| `Two` | c | d | 2 |\nok\n";
         let rows = "| `One` | a | b | 1 |\n| `Two` | c | d | 2 |\n";
-        let expected = format!("# Page\n{BEGIN}{HEAD}{rows}{END}behind\n");
-        assert_eq!(with_table(&document, printed).unwrap(), expected);
-        assert!(with_table("# Page\n", printed).is_err(), "no place for it");
-        assert!(with_table(&document, "nothing").is_err(), "no row");
+        assert_eq!(table(printed).unwrap(), format!("{HEAD}{rows}"));
+        assert!(table("nothing").is_err(), "no row");
     }
 }
