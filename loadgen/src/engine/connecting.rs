@@ -217,19 +217,7 @@ impl<S: Script> Engine<S> {
         slot.life = Life::Ending { retry };
         slot.out.clear();
         slot.return_block(&mut self.blocks);
-        if let Some(descriptor) = slot.descriptor.take() {
-            let token = Token::new(session, 0);
-            // A receive is found by its name; for the rest the kernel goes through all operations.
-            if slot.is_sending {
-                self.ring.cancel_all(descriptor, token);
-            } else if slot.is_polled {
-                self.ring.cancel_poll(token, token);
-            } else {
-                self.ring.cancel_receive(token, token);
-            }
-            self.ring.close(descriptor, token);
-            slot.operations += 2;
-        }
+        slot.close(session, &mut self.ring);
         // Or its next connection would be received from twice.
         self.starved.retain(|starved| *starved != session);
         self.settle(session, now);

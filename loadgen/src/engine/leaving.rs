@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uring::{Completion, Token};
+use uring::Completion;
 
 use super::slot::Life;
 use super::{Engine, Stage};
@@ -53,16 +53,7 @@ impl<S: Script> Engine<S> {
     /// cancels everything, for which the kernel goes through all operations for each of them.
     pub(super) fn hang_up(&mut self) {
         for (session, slot) in (0..).zip(&mut self.slots) {
-            let Some(descriptor) = slot.descriptor.take() else { continue };
-            let token = Token::new(session, 0);
-            if slot.is_sending {
-                self.ring.cancel_all(descriptor, token);
-            } else if slot.is_polled {
-                self.ring.cancel_poll(token, token);
-            } else {
-                self.ring.cancel_receive(token, token);
-            }
-            self.ring.close(descriptor, token);
+            slot.close(session, &mut self.ring);
         }
         let until = self.work.clock.now().plus(HANGING_UP_MAX);
         // One operation is the ring's own.

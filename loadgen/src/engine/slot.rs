@@ -1,7 +1,7 @@
 //! What the engine keeps for each session.
 
 use bytes::BytesMut;
-use uring::{Descriptor, RingOptions};
+use uring::{Descriptor, Ring, RingOptions, Token};
 use wire::ClientBody;
 
 use super::DESCRIPTORS_SPARE;
@@ -75,6 +75,23 @@ impl Slot {
         if self.out.is_empty() {
             blocks.give_back(std::mem::take(&mut self.out));
         }
+    }
+
+    /// Closes its connection, if it has one, and cancels what is armed on it. Two more operations
+    /// are to end then.
+    pub(super) fn close(&mut self, session: u32, ring: &mut Ring) {
+        let Some(descriptor) = self.descriptor.take() else { return };
+        let token = Token::new(session, 0);
+        // A receive is found by its name; for the rest the kernel goes through all operations.
+        if self.is_sending {
+            ring.cancel_all(descriptor, token);
+        } else if self.is_polled {
+            ring.cancel_poll(token, token);
+        } else {
+            ring.cancel_receive(token, token);
+        }
+        ring.close(descriptor, token);
+        self.operations += 2;
     }
 
     /// Whether it has been live and is to be live again.
