@@ -48,7 +48,7 @@ pub(crate) fn linear(
 ) -> Result<()> {
     let points = || lines.iter().flat_map(|line| line.points);
     let x_max = points().map(|(x, _)| *x).fold(0.0, f64::max) * 1.05;
-    let y_max = points().map(|(_, y)| *y).fold(0.0, f64::max) * 1.1;
+    let y_max = points().map(|(_, y)| *y).fold(0.0, f64::max) * 1.3; // With room for the legend.
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = builder(&area, title).build_cartesian_2d(0.0..x_max, 0.0..y_max)?;
