@@ -127,7 +127,8 @@ pub enum DirectoryError {
     },
 }
 
-/// What the walk over the database's log has found. The directory was left as it was.
+/// What the walk over the database's log, and a look at its tables, have found. The directory was
+/// left as it was.
 #[derive(Debug, Error)]
 pub enum LogError {
     /// Changes that were on the disk, and may have been acknowledged, are gone.
@@ -146,6 +147,25 @@ pub enum LogError {
         durable: u64,
         /// The log file in which reading ends, and at which byte.
         place: Option<(PathBuf, u64)>,
+    },
+    /// Changes that the log needs no longer are in no table that the manifest names.
+    #[error(
+        "{} has lost data: by {} the tables end at change {last}, and the log begins at change \
+         {since}; the end of that file is cut off or damaged. Nothing was changed. Restore the \
+         whole directory from a backup; if there is none, keep this one as it is, as the tables \
+         are still in it",
+        data.display(),
+        manifest.display()
+    )]
+    TablesLost {
+        /// The data directory.
+        data: PathBuf,
+        /// The manifest.
+        manifest: PathBuf,
+        /// The last change that its tables have.
+        last: u64,
+        /// The first change that the log has, from where on nothing is missing.
+        since: u64,
     },
     /// A log file cannot be read at all.
     #[error("cannot read the log of {}: {source}; if the disk is failing, copy what it still gives \

@@ -26,6 +26,7 @@ mod fanned;
 mod fold;
 mod journal;
 mod keys;
+mod manifest;
 mod mark;
 mod memory;
 mod metrics;

@@ -32,7 +32,7 @@ impl Rocks {
     /// Opens the database in `path`; makes it unless it `must_exist`.
     ///
     /// # Errors
-    /// RocksDB's own: damaged files, another version, no space.
+    /// RocksDB's own: damaged files, tables that are missing, another version, no space.
     pub fn open(path: &Path, must_exist: bool, options: &Options) -> Result<Self, EngineError> {
         let database = rocks_options::database(must_exist, options);
         let db =

@@ -28,7 +28,8 @@ pub(crate) fn database(must_exist: bool, options: &Options) -> RocksOptions {
     let mut db = RocksOptions::default();
     // A directory that was made and has lost its database must not start empty.
     db.create_if_missing(!must_exist);
-    db.create_missing_column_families(true);
+    // Nor may a table that was made and is not in the manifest any more.
+    db.create_missing_column_families(!must_exist);
     // Read back and verify what is opened; a damaged file is an error now, not at midnight.
     db.set_paranoid_checks(true);
     // After a power loss: keep everything up to the first torn record, nothing behind it. That is

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::directory::{Directory, Identity};
 use crate::engine::Engine;
 use crate::error::{DataError, LogError, StoreError};
+use crate::manifest;
 use crate::options::Options;
 use crate::recover::{RecoveryReport, recover};
 use crate::rocks::Rocks;
@@ -73,7 +74,8 @@ impl Store<Rocks> {
 }
 
 /// Whether RocksDB will find everything that was on the disk: at least all through `durable`. It
-/// must be known before RocksDB opens, since opening drops what is behind a hole.
+/// must be known before RocksDB opens, since opening drops what is behind a hole, and deletes the
+/// tables that the manifest does not name.
 fn judge(
     directory: &Directory,
     db: &Path,
@@ -105,6 +107,21 @@ fn judge(
         if last < durable {
             return Err(lost(last, walk.end).into());
         }
+    }
+    judge_tables(data, db, walk.since)
+}
+
+/// Whether the tables have what stands in no log any more. RocksDB takes the manifest up to the
+/// first record that is cut short, and so, silently, for what it was at an earlier moment.
+fn judge_tables(data: &Path, db: &Path, since: u64) -> Result<(), StoreError> {
+    if since <= 1 {
+        return Ok(());
+    }
+    // What cannot be read at all RocksDB refuses by its name.
+    let Ok(manifest) = manifest::path(db) else { return Ok(()) };
+    let Ok(last) = manifest::last_change(&manifest) else { return Ok(()) };
+    if last + 1 < since {
+        return Err(LogError::TablesLost { data: data.to_owned(), manifest, last, since }.into());
     }
     Ok(())
 }

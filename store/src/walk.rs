@@ -9,7 +9,9 @@
 //! * through which change the log can be read (`last`),
 //! * through which change it must be readable: the highest number that any blob of ours says,
 //!   readable or behind a hole, in whichever file (`durable`),
-//! * where records begin that nobody here wrote (`foreign`).
+//! * where records begin that nobody here wrote (`foreign`),
+//! * from which change on nothing is missing up to `last` (`since`): what is before it must be in
+//!   tables, and what the tables hold only the manifest says.
 //!
 //! # A log file
 //!
@@ -30,7 +32,8 @@ use memchr::memmem::Finder;
 
 use crate::mark::{BLOB_BYTES, Mark};
 
-const BLOCK_BYTES: usize = 32 << 10;
+/// Bytes of a block.
+pub(crate) const BLOCK_BYTES: usize = 32 << 10;
 
 /// Bytes of a fragment's head, without and with the number of the log.
 const HEAD_BYTES: usize = 7;
@@ -64,6 +67,8 @@ impl Place {
 pub(crate) struct Walk {
     /// The last change that can be read; 0 if there is none in the log.
     pub(crate) last: u64,
+    /// The first change of those that can be read without a gap up to `last`; 0 if there is none.
+    pub(crate) since: u64,
     /// The highest change that a blob says was on the disk.
     pub(crate) durable: u64,
     /// Changes are missing between two files: either the first of them was no longer needed, or
@@ -122,7 +127,41 @@ struct LogFile<'a> {
 }
 
 /// Reading of a file ends here.
-struct End;
+pub(crate) struct End;
+
+/// A fragment of a record.
+pub(crate) struct Fragment<'a> {
+    /// Whole 0, first 1, middle 2, last 3.
+    pub(crate) part: u8,
+    pub(crate) payload: &'a [u8],
+    /// Its bytes with its head.
+    pub(crate) bytes: usize,
+}
+
+impl<'a> Fragment<'a> {
+    /// The one at the beginning of `rest`, the rest of a block of the log file `number`; `None`
+    /// where the block ends.
+    pub(crate) fn first(rest: &'a [u8], number: u32) -> Result<Option<Self>, End> {
+        // What is too short for a head is filled up with zeros.
+        let Some(head) = rest.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+        let kind = head[6];
+        let head_bytes = match kind {
+            1..=4 => HEAD_BYTES,
+            5..=8 if rest.len() < HEAD_BYTES_RECYCLED => return Ok(None),
+            5..=8 => HEAD_BYTES_RECYCLED,
+            _ => return Err(End),
+        };
+        let bytes = head_bytes + usize::from(u16::from_le_bytes([head[4], head[5]]));
+        let fragment = rest.get(..bytes).ok_or(End)?;
+        let (head, payload) = fragment.split_at(head_bytes);
+        let is_of_this_log = kind < 5 || head[7..] == number.to_le_bytes();
+        let expected = unmasked(u32::from_le_bytes([head[0], head[1], head[2], head[3]]));
+        if !is_of_this_log || crc32c::crc32c(&fragment[6..]) != expected {
+            return Err(End);
+        }
+        Ok(Some(Self { part: (kind - 1) % 4, payload, bytes }))
+    }
+}
 
 impl<'a> LogFile<'a> {
     fn new(walk: &'a mut Walk, mark: &'a Mark, number: u64, path: &'a Path) -> Self {
@@ -158,24 +197,11 @@ impl<'a> LogFile<'a> {
         let mut rest = block;
         loop {
             let at = offset + (block.len() - rest.len()) as u64;
-            // What is too short for a head is filled up with zeros.
-            let Some(head) = rest.first_chunk::<HEAD_BYTES>() else { return Ok(()) };
-            let kind = head[6];
-            let head_bytes = match kind {
-                1..=4 => HEAD_BYTES,
-                5..=8 if rest.len() < HEAD_BYTES_RECYCLED => return Ok(()),
-                5..=8 => HEAD_BYTES_RECYCLED,
-                _ => return Err(End),
+            let Some(Fragment { part, payload, bytes }) = Fragment::first(rest, self.number)?
+            else {
+                return Ok(());
             };
-            let bytes = head_bytes + usize::from(u16::from_le_bytes([head[4], head[5]]));
-            let fragment = rest.get(..bytes).ok_or(End)?;
-            let (head, payload) = fragment.split_at(head_bytes);
-            let is_of_this_log = kind < 5 || head[7..] == self.number.to_le_bytes();
-            let expected = unmasked(u32::from_le_bytes([head[0], head[1], head[2], head[3]]));
-            if !is_of_this_log || crc32c::crc32c(&fragment[6..]) != expected {
-                return Err(End);
-            }
-            self.take_fragment(kind.wrapping_sub(1) % 4, payload, at)?;
+            self.take_fragment(part, payload, at)?;
             rest = &rest[bytes..];
             if self.record.is_none() {
                 self.stand_at(at + bytes as u64);
@@ -183,7 +209,6 @@ impl<'a> LogFile<'a> {
         }
     }
 
-    /// Whole 0, first 1, middle 2, last 3.
     fn take_fragment(&mut self, part: u8, payload: &[u8], at: u64) -> Result<(), End> {
         let is_first = part < 2;
         if is_first != self.record.is_none() {
@@ -211,9 +236,11 @@ impl<'a> LogFile<'a> {
             return Err(End);
         }
         let last = first.saturating_add(count.into()).saturating_sub(1);
-        let expected = self.walk.last + 1;
-        if first > expected && self.walk.last > 0 {
-            self.walk.has_gap = true;
+        if first > self.walk.last + 1 {
+            self.walk.has_gap |= self.walk.last > 0;
+            self.walk.since = first;
+        } else if self.walk.since == 0 {
+            self.walk.since = first;
         }
         self.has_record = true;
         self.walk.last = self.walk.last.max(last);
