@@ -292,8 +292,11 @@ impl<O, D> MeshPort<O, D> {
 mod tests {
     use super::*;
 
+    /// Few places, so that full lanes are cheap under Miri, too.
+    const LANES: Lanes = Lanes { offers_max: 32, deliveries_max: 64 };
+
     fn pair() -> (MeshPort<u32, u32>, MeshPort<u32, u32>) {
-        let mut ports = mesh(2);
+        let mut ports = mesh_of(2, LANES);
         let second = ports.pop().unwrap();
         (ports.pop().unwrap(), second)
     }
@@ -301,7 +304,7 @@ mod tests {
     #[test]
     fn a_full_offer_lane_hands_the_offer_back() {
         let (mut near, mut far) = pair();
-        for number in 0..u32::try_from(OFFERS_MAX).unwrap() {
+        for number in 0..u32::try_from(LANES.offers_max).unwrap() {
             near.offer(CoreId(1), number).unwrap();
         }
         assert_eq!(near.offer(CoreId(1), 77), Err(77));
@@ -312,7 +315,7 @@ mod tests {
     #[test]
     fn a_full_delivery_lane_keeps_order_through_the_backlog() {
         let (mut near, mut far) = pair();
-        let sent = u32::try_from(DELIVERIES_MAX).unwrap() + 10;
+        let sent = u32::try_from(LANES.deliveries_max).unwrap() + 10;
         for number in 0..sent {
             near.deliver(CoreId(1), number);
         }

@@ -91,11 +91,14 @@ mod tests {
     fn consecutive_users_spread_evenly_over_many_cores() {
         let map = ShardMap::new(4096, 56);
         let mut held = [0_u32; 56];
-        for user in 1..=1_000_000 {
+        // Under Miri a twentieth, which spreads less evenly.
+        let (users, expected) =
+            if cfg!(miri) { (50_000, 750..1_025) } else { (1_000_000, 16_000..19_500) };
+        for user in 1..=users {
             held[usize::from(map.core_of_user(UserId::new(user).unwrap()).0)] += 1;
         }
         // A ring's file table has 20,000 places on a host whose limit cannot be raised.
-        assert!(held.iter().all(|&count| (16_000..19_500).contains(&count)), "{held:?}");
+        assert!(held.iter().all(|count| expected.contains(count)), "{held:?}");
     }
 
     #[test]

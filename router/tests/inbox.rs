@@ -4,7 +4,6 @@
 
 use router::inbox::{
     InboxLimits, InboxLoaded, InboxWanted, Inboxes, Notice, Parked, Placement, Resumed,
-    UNFOLDED_MAX,
 };
 use wire::{
     BatchNumber, ChannelId, Content, Conversation, DeviceId, InboxSeq, LogEntry, Nonce, Seq,
@@ -52,7 +51,11 @@ fn loaded(who: u64, head: u64, of: u64, last: u64) -> InboxLoaded {
 
 /// User 1 with her conversation in channel 5, head and last as given.
 fn known(head: u64, last: u64) -> Inboxes {
-    let mut inboxes = Inboxes::new(InboxLimits::new(1024));
+    known_within(InboxLimits::new(1024), head, last)
+}
+
+fn known_within(limits: InboxLimits, head: u64, last: u64) -> Inboxes {
+    let mut inboxes = Inboxes::new(limits);
     assert!(inboxes.want_head(user(1)).is_some());
     inboxes.handle_loaded(loaded(1, head, 5, last));
     assert!(matches!(inboxes.place_next_parked(user(1), batch(1)), Resumed::Done));
@@ -162,12 +165,13 @@ fn an_offline_user_is_forgotten_when_all_of_her_is_stored() {
 
 #[test]
 fn folding_is_due_when_many_entries_or_a_long_journal_wait() {
-    let mut inboxes = known(0, 0);
+    let limits = InboxLimits { unfolded_max: 64, ..InboxLimits::new(1024) };
+    let mut inboxes = known_within(limits, 0, 0);
     assert!(!inboxes.wants_fold(batch(1_000_000)), "nothing to fold");
     let _ = inboxes.place(user(1), &entry(5, 1), batch(1));
     assert!(!inboxes.wants_fold(batch(2)));
     assert!(inboxes.wants_fold(batch(5_000)), "the journal is long");
-    for seq in 2..=(UNFOLDED_MAX as u64 / 2 + 1) {
+    for seq in 2..=(limits.unfolded_max as u64 / 2 + 1) {
         let _ = inboxes.place(user(1), &entry(5, seq), batch(2));
     }
     assert!(inboxes.wants_fold(batch(3)), "the entries are many");

@@ -227,7 +227,9 @@ mod tests {
     #[test]
     fn close_codes_ascend_and_are_found_by_their_number() {
         assert!(CloseCode::ALL.is_sorted_by_key(|code| code.number()));
-        for number in 0..=u16::MAX {
+        // Under Miri, which needs minutes for all, the numbers around those that are ours.
+        let numbers = if cfg!(miri) { 4390..=4510 } else { 0..=u16::MAX };
+        for number in numbers {
             let known = CloseCode::ALL.iter().copied().find(|code| code.number() == number);
             assert_eq!(CloseCode::from_number(number), known, "{number}");
         }

@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn masked_and_plain_frames_differ_by_the_mask_alone_at_every_length() {
         let key = MaskKey([0xde, 0xad, 0xbe, 0xef]);
-        for length in [0, 1, 125, 126, 255, 256, 257, 1000, 65_535, 65_536] {
+        let lengths = [0, 1, 125, 126, 255, 256, 257, 1000, 65_535, 65_536];
+        // Under Miri a byte takes microseconds.
+        for &length in &lengths[..if cfg!(miri) { 7 } else { lengths.len() }] {
             let payload: Vec<u8> = (0..=255).cycle().take(length).collect();
             let plain = encoded(|out| append_binary(out, &payload, None));
             let mut masked = encoded(|out| append_binary(out, &payload, Some(key)));

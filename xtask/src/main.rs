@@ -52,7 +52,7 @@ enum Task {
     /// Run the fuzz targets, each for a while.
     Fuzz(fuzz::Arguments),
     /// Check atomics and memory with loom, Miri, AddressSanitizer and valgrind.
-    MemoryChecks,
+    MemoryChecks(memory_checks::Arguments),
     /// Live simulated lives of the core, under faults, and look after every step.
     Sim(sim::Arguments),
     /// Run what a change must pass: format, tidy, lints, documentation, tests.
@@ -99,7 +99,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::FaultTest(arguments) => return fault_test::fault_test(arguments),
         Task::Conformance(arguments) => return conformance::conformance(arguments),
         Task::Fuzz(arguments) => return fuzz::fuzz(arguments),
-        Task::MemoryChecks => memory_checks::memory_checks()?,
+        Task::MemoryChecks(arguments) => memory_checks::memory_checks(arguments)?,
         Task::Sim(arguments) => return sim::sim(arguments),
         Task::Ci => ci::ci()?,
         Task::Bench(arguments) => bench::bench(arguments.clone())?,

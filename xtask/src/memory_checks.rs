@@ -22,29 +22,73 @@ const RING: [&str; 4] = ["--package", "uring", "--package", "conformance"];
 /// Properties are tried with this many inputs where each costs a hundred times as much.
 const FEW_CASES: (&str, &str) = ("PROPTEST_CASES", "8");
 
-/// Takes every check that this machine can.
-pub(crate) fn memory_checks() -> Result<()> {
+/// What `memory-checks` is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the check of this name.
+    check: Option<Check>,
+}
+
+/// One of the checks.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Check {
+    Loom,
+    Miri,
+    Asan,
+    Valgrind,
+}
+
+impl Check {
+    const ALL: [Self; 4] = [Self::Loom, Self::Miri, Self::Asan, Self::Valgrind];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Loom => "loom",
+            Self::Miri => "Miri",
+            Self::Asan => "AddressSanitizer",
+            Self::Valgrind => "valgrind",
+        }
+    }
+
+    /// What this machine lacks for it, and cannot install by itself.
+    fn missing(self) -> Result<Option<&'static str>> {
+        let (is_there, what) = match self {
+            Self::Loom => (true, ""),
+            Self::Miri => (
+                prerequisites::answers("cargo", &["+nightly", "miri", "--version"]),
+                "it is not installed (rustup toolchain install nightly --component miri,rust-src)",
+            ),
+            Self::Asan => (has_asan()?, "the compiler comes without its runtime; rustup's has it"),
+            Self::Valgrind => {
+                (VALGRIND.provide(), "it is not installed (apt-get install valgrind)")
+            }
+        };
+        Ok((!is_there).then_some(what))
+    }
+
+    fn run(self, environment: &Environment) -> Result<()> {
+        match self {
+            Self::Loom => loom(environment),
+            Self::Miri => miri(environment),
+            Self::Asan => asan(environment),
+            Self::Valgrind => valgrind(environment),
+        }
+    }
+}
+
+/// Takes every check that this machine can, or the one that is asked for.
+pub(crate) fn memory_checks(arguments: &Arguments) -> Result<()> {
     prerequisites::ensure()?;
     let environment = Environment::prepare()?;
     let mut steps = Steps::default();
-    steps.take("loom", || loom(&environment));
-    if prerequisites::answers("cargo", &["+nightly", "miri", "--version"]) {
-        steps.take("Miri", || miri(&environment));
-    } else {
-        steps.skip(
-            "Miri",
-            "it is not installed (rustup toolchain install nightly --component miri,rust-src)",
-        );
-    }
-    if has_asan()? {
-        steps.take("AddressSanitizer", || asan(&environment));
-    } else {
-        steps.skip("AddressSanitizer", "the compiler comes without its runtime; rustup's has it");
-    }
-    if VALGRIND.provide() {
-        steps.take("valgrind", || valgrind(&environment));
-    } else {
-        steps.skip("valgrind", "it is not installed (apt-get install valgrind)");
+    for check in Check::ALL {
+        if arguments.check.is_some_and(|only| only != check) {
+            continue;
+        }
+        match check.missing()? {
+            Some(why) => steps.skip(check.title(), why),
+            None => drop(steps.take(check.title(), || check.run(&environment))),
+        }
     }
     steps.summary();
     steps.verdict()
@@ -72,6 +116,8 @@ fn miri(environment: &Environment) -> Result<()> {
     command.args(["+nightly", "miri", "test"]).args(PURE).current_dir(environment.root());
     command.env("CARGO_TARGET_DIR", environment.target_dir().join("miri"));
     command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env(FEW_CASES.0, FEW_CASES.1);
+    // A test that has to panic takes seconds to tell from where.
+    command.env("RUST_BACKTRACE", "0");
     environment::run(&mut command)
 }
 

@@ -6,6 +6,16 @@ use crate::client::*;
 use crate::limits::MEMBERS_PER_REQUEST_MAX;
 use crate::*;
 
+/// Of each frame's bytes, and of the values that a byte can get, every so many are tried. Under
+/// Miri, where a frame takes milliseconds, not all.
+const BYTES_STEP: usize = if cfg!(miri) { 29 } else { 1 };
+const FLIPS_STEP: usize = if cfg!(miri) { 127 } else { 1 };
+
+/// The places of a frame that are tried; from frame to frame they are others.
+fn places(frame: usize, bytes: usize) -> impl Iterator<Item = usize> {
+    (0..bytes).filter(move |at| (at + frame).is_multiple_of(BYTES_STEP))
+}
+
 fn check_client(bytes: &[u8]) {
     let frame = match decode_client(bytes) {
         Ok(frame) => frame,
@@ -81,8 +91,8 @@ fn frames() -> Vec<Case> {
 
 #[test]
 fn a_frame_cut_anywhere_is_an_error_or_whole() {
-    for (bytes, check) in frames() {
-        for end in 0..bytes.len() {
+    for (frame, (bytes, check)) in frames().into_iter().enumerate() {
+        for end in places(frame, bytes.len()) {
             check(&bytes[..end]);
         }
     }
@@ -90,10 +100,10 @@ fn a_frame_cut_anywhere_is_an_error_or_whole() {
 
 #[test]
 fn a_frame_with_any_byte_changed_is_an_error_or_holds() {
-    for (mut bytes, check) in frames() {
-        for at in 0..bytes.len() {
+    for (frame, (mut bytes, check)) in frames().into_iter().enumerate() {
+        for at in places(frame, bytes.len()) {
             let was = bytes[at];
-            for flip in 1..=u8::MAX {
+            for flip in (1..=u8::MAX).step_by(FLIPS_STEP) {
                 bytes[at] = was ^ flip;
                 check(&bytes);
             }

@@ -1,6 +1,7 @@
 //! The opening handshake from both sides: heads of requests and responses and the exact answers.
 //! Every head is read at every length, and must be incomplete until it is not.
 
+use crate::common::cuts;
 use ws::handshake::{
     ClientRequest, HandshakePolicy, Origins, Progress, Refusal, Request, RequestError, Response,
     ResponseRefusal, read_request, read_response,
@@ -43,7 +44,7 @@ fn verdict<'a>(
     name: &str,
 ) -> Result<Request<'a>, Refusal> {
     let mut first = None;
-    for length in 0..=bytes.len() {
+    for length in cuts(bytes.len()) {
         match read_request(&bytes[..length], policy) {
             Ok(Progress::Incomplete) => assert_eq!(first, None, "{name}: {length} bytes"),
             Ok(Progress::Complete(request)) => {
@@ -358,7 +359,7 @@ fn answers_that_are_not_the_websocket_that_was_asked_for() {
     ];
     for (name, bytes, expected) in rows {
         let mut first = None;
-        for length in 0..=bytes.len() {
+        for length in cuts(bytes.len()) {
             match read_response(&bytes[..length], &request()) {
                 Ok(Progress::Incomplete) => assert_eq!(first, None, "{name}: {length} bytes"),
                 Ok(Progress::Complete(_)) => panic!("{name}: accepted"),

@@ -1,6 +1,6 @@
 //! Properties under any chunking, any fragmentation, and any bytes at all.
 
-use crate::common::{Seen, feed, masked};
+use crate::common::{Seen, cuts, feed, masked};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ws::handshake::{HandshakePolicy, Progress, read_request};
@@ -119,7 +119,7 @@ proptest! {
         }
         let policy = HandshakePolicy { head_bytes_max, ..HandshakePolicy::default() };
         let mut verdict = Ok(Progress::Incomplete);
-        for length in 0..=bytes.len() {
+        for length in cuts(bytes.len()) {
             let found = read_request(&bytes[..length], &policy);
             if verdict != Ok(Progress::Incomplete) {
                 prop_assert_eq!(found, verdict, "at {} bytes", length);
