@@ -136,13 +136,17 @@ impl Suite<'_> {
         console::step(&format!("The fuzzing client against the echo on the gateway's {shell}"));
         let mut command = Command::new(&self.sides);
         command.arg("serve").args(self.is_portable.then_some("--portable"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Its data directory goes with the suite's folder, also when it has to be killed.
+        command.env("TMPDIR", self.folder).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut echo = Ending(command.spawn().context("cannot start the echo")?);
         let line = first_line(&mut echo.0)?;
         let address = line.strip_prefix("ready ").context("the echo is not ready")?;
         let server = serde_json::json!([{ "agent": AGENT, "url": format!("ws://{address}") }]);
         let mut command = self.wstest("fuzzingclient", "server", "servers", server)?;
         environment::output(&mut command)?;
+        drop(echo.0.stdin.take());
+        let status = echo.0.wait().context("cannot wait for the echo")?;
+        anyhow::ensure!(status.success(), "the echo did not end well ({status})");
         self.judge("server")
     }
 
