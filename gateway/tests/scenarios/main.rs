@@ -11,3 +11,16 @@ mod pressure;
 mod reading;
 mod resuming;
 mod storms;
+
+/// A script that begins when user 1 has posted to user 2, and has her own copy.
+fn after_first_post(rest: &str) -> String {
+    const FIRST_POST: &str = r#"
+        u1 > hello
+        u1 < welcome @0 Fresh
+        u1 > post u2 n1 "1"
+        u1 < posted n1 #1
+        tick 1
+        u1 < @1 u1:u2#1 u1 own
+    "#;
+    [FIRST_POST, rest].concat()
+}

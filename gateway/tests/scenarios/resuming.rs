@@ -3,6 +3,7 @@
 use router::shard_map::ShardMap;
 use wire::{CoreId, UserId};
 
+use crate::after_first_post;
 use crate::sim::script::play;
 use crate::sim::setup::{SHARDS, Setup};
 
@@ -146,13 +147,8 @@ fn what_was_missed_comes_in_order_and_then_live_without_a_gap() {
 fn a_message_between_hello_and_its_page_comes_once() {
     play(
         &Setup::cores(2),
-        r#"
-        u1 > hello
-        u1 < welcome @0 Fresh
-        u1 > post u2 n1 "1"
-        u1 < posted n1 #1
-        tick 1
-        u1 < @1 u1:u2#1 u1 own
+        &after_first_post(
+            r#"
         hold
         u1 > post u2 n2 "2"
         commit
@@ -166,6 +162,7 @@ fn a_message_between_hello_and_its_page_comes_once() {
         tick 1
         u1 < @2 u1:u2#2 u1 own
         "#,
+        ),
     );
 }
 
@@ -173,13 +170,8 @@ fn a_message_between_hello_and_its_page_comes_once() {
 fn a_cursor_works_on_any_number_of_cores() {
     play(
         &Setup::cores(1),
-        r#"
-        u1 > hello
-        u1 < welcome @0 Fresh
-        u1 > post u2 n1 "1"
-        u1 < posted n1 #1
-        tick 1
-        u1 < @1 u1:u2#1 u1 own
+        &after_first_post(
+            r#"
         crash 4
         u1 < lost
         u1 > hello @0
@@ -199,6 +191,7 @@ fn a_cursor_works_on_any_number_of_cores() {
         u2 < welcome @2 Resumed
         u2 < page to @2 end: [@2 u1:u2#2 u1 "2"]
         "#,
+        ),
     );
 }
 

@@ -3,6 +3,7 @@
 use wire::client::Post;
 use wire::{ChannelId, DeviceId, Epoch, InboxSeq, Nonce, UserId};
 
+use crate::after_first_post;
 use crate::sim::client::From;
 use crate::sim::heard::Heard;
 use crate::sim::host::Host;
@@ -111,13 +112,8 @@ fn catch_up_reads_wait_for_each_other_and_all_are_answered() {
     let setup = Setup::cores(1).with(|limits| limits.bounds.catch_ups_max = 1);
     play(
         &setup,
-        r#"
-        u1 > hello
-        u1 < welcome @0 Fresh
-        u1 > post u2 n1 "1"
-        u1 < posted n1 #1
-        tick 1
-        u1 < @1 u1:u2#1 u1 own
+        &after_first_post(
+            r#"
         u2 > hello @0 &
         u3 > hello @0 &
         u2.2 > hello @0 &
@@ -129,5 +125,6 @@ fn catch_up_reads_wait_for_each_other_and_all_are_answered() {
         u3 < welcome @0 Resumed
         u4 < welcome @0 Resumed
         "#,
+        ),
     );
 }
