@@ -11,7 +11,7 @@ use benches::subjects::{BODY_BYTES, DEVICE, NOW, group, user};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gateway::pools::{BlockPool, BodyPool};
-use gateway::send_queue::{SHARE_BYTES_MIN, SendQueue, SharedFrame};
+use gateway::send_queue::{Room, SHARE_BYTES_MIN, SendQueue, SharedFrame};
 use wire::{Encoder, Event, InboxSeq, Message, Nonce, Seq};
 
 #[global_allocator]
@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// As the gateway is configured by default.
 const BLOCK_BYTES: usize = 2048;
-const QUEUE_BYTES_MAX: usize = 1 << 20;
+const ROOM: Room = Room { bytes_max: 1 << 20, held_max: 1 << 22 };
 const RECIPIENTS: usize = 100;
 
 /// Sends whatever waits, as a kernel that takes everything at once.
@@ -41,7 +41,7 @@ fn own(criterion: &mut Criterion) {
         bench.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| {
                 for _ in 0..count {
-                    queue.push(&mut pool, QUEUE_BYTES_MAX, &[7; 120]).expect("room");
+                    queue.push(&mut pool, ROOM, &[7; 120]).expect("room");
                 }
                 flush(&mut queue, &mut pool)
             });
@@ -79,7 +79,7 @@ fn shared(criterion: &mut Criterion) {
                 let mut sent = 0;
                 for queue in &mut queues {
                     let place = InboxSeq::new(9);
-                    queue.push_shared(&mut pool, QUEUE_BYTES_MAX, &frame, place).expect("room");
+                    queue.push_shared(&mut pool, ROOM, &frame, place).expect("room");
                 }
                 for queue in &mut queues {
                     sent += flush(queue, &mut pool);

@@ -77,9 +77,12 @@ pub fn start(
     config.io.receive_buffers = sizes.receive_buffers;
     config.io.receive_buffer_bytes = sizes.receive_buffer_bytes;
     config.io.send_block_bytes = sizes.send_block_bytes;
-    let limits = Limits::new(&config).expect("sizes within their ranges");
-    let send_blocks = limits.send_blocks;
-    Gateway::start_with(limits, move |_, port, _, _| Echo::new(port, send_blocks))
+    let mut limits = Limits::new(&config).expect("sizes within their ranges");
+    limits.send_queue_bytes_max = QUEUE_BYTES_MAX;
+    (limits.session_bytes_max, limits.core_bytes_max) = (usize::MAX, usize::MAX);
+    limits.close_ticks = CLOSE_TICKS;
+    let of_echo = limits.clone();
+    Gateway::start_with(limits, move |_, port, _, _| Echo::new(port, &of_echo))
 }
 
 /// One core's echo.
@@ -99,7 +102,7 @@ enum Ending {
 }
 
 impl Echo {
-    fn new(mesh: MeshPort<Request, Delivery>, send_blocks: (usize, usize)) -> Self {
+    fn new(mesh: MeshPort<Request, Delivery>, limits: &Limits) -> Self {
         let handshake = HandshakePolicy {
             head_bytes_max: HEAD_BYTES_MAX_DEFAULT,
             subprotocol_required: false,
@@ -107,7 +110,7 @@ impl Echo {
         };
         Self {
             mesh,
-            outgoing: Outgoing::new(0, send_blocks, QUEUE_BYTES_MAX, CLOSE_TICKS),
+            outgoing: Outgoing::new(limits),
             counts: CoreCounts::default(),
             handshake,
             is_draining: false,

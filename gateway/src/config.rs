@@ -67,6 +67,11 @@ pub struct LimitsConfig {
     /// Bytes that may wait to be sent to one connection; beyond it the connection is closed and
     /// resumes.
     pub send_queue_bytes_max: usize,
+    /// Bytes of memory that one session may hold; beyond it the connection is closed and resumes.
+    pub session_bytes_max: usize,
+    /// Bytes of memory that the process is to have: near it the sessions get less, in the order of
+    /// [`crate::budget::Shed`]. 0: half of what the machine or its control group permits.
+    pub memory_bytes_max: usize,
     /// Entries of a page of the inbox.
     pub sync_page_max: u16,
     /// Entries of a page of history.
@@ -207,6 +212,8 @@ impl Default for LimitsConfig {
             frames_per_second_max: 1000,
             admissions_per_second_max: 0,
             send_queue_bytes_max: 1024 * 1024,
+            session_bytes_max: 4 * 1024 * 1024,
+            memory_bytes_max: 0,
             sync_page_max: 100,
             history_page_max: 100,
             channel_page_max: 100,

@@ -45,6 +45,8 @@ pub struct Connection {
     pub queue: SendQueue,
     /// When it was accepted, in microseconds of the clock that all cores share.
     pub accepted: u64,
+    /// What of it the core has counted: see [`crate::outgoing::Outgoing::recount`].
+    pub counted: u32,
     /// When something must have happened: in `Live`, the last tick at which it may be silent.
     pub deadline: Tick,
     /// A receive is armed.
@@ -178,6 +180,12 @@ pub struct Stall {
     pub bytes: Vec<u8>,
 }
 
+impl Stall {
+    fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.offer.as_ref().map_or(0, |offer| offer.ask.bytes())
+    }
+}
+
 /// The connections of one core: the place in the table is the direct descriptor.
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -268,11 +276,51 @@ impl Connection {
             ws: server_session(),
             queue: SendQueue::default(),
             accepted: 0,
+            counted: 0,
             deadline: Tick(0),
             receiving: false,
             dirty: false,
             lazy: false,
         }
+    }
+
+    /// Bytes of memory that it holds beside its place in the table: what waits to be sent, and what
+    /// was received and not handled.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.queue.held_bytes() + self.received_bytes()
+    }
+
+    /// What was received and not handled.
+    #[must_use]
+    pub fn received_bytes(&self) -> usize {
+        let of_phase = match &self.phase {
+            Phase::Handshake(head) => head.capacity(),
+            Phase::LoggingIn(login) => login.token.len() + login.leftover.len(),
+            Phase::Passing(passenger) => {
+                passenger.ws.held_bytes() + passenger.joining.leftover.len()
+            }
+            Phase::Joining(joining) => joining.leftover.len(),
+            Phase::Live(Live { stall: Some(stall), .. }) => stall.held_bytes(),
+            Phase::Live(_)
+            | Phase::Vacant
+            | Phase::Waiting
+            | Phase::Greeting
+            | Phase::Closing
+            | Phase::Refused => 0,
+        };
+        self.ws.held_bytes() + of_phase
+    }
+
+    /// What `limits.session_bytes_max` bounds: what it holds, and each page on its way to it at
+    /// its most, which is `page_bytes`.
+    #[must_use]
+    pub fn session_bytes(&self, page_bytes: usize) -> usize {
+        let pages = match &self.phase {
+            Phase::Live(live) => usize::from(live.reads_in_flight),
+            _ => 0,
+        };
+        self.held_bytes() + pages * page_bytes
     }
 
     /// The session, if it is one.

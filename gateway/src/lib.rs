@@ -15,6 +15,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod budget;
 pub mod check;
 pub mod clock;
 pub mod committing;
@@ -22,6 +23,7 @@ pub mod config;
 pub mod connection;
 pub mod evacuation;
 pub mod event;
+pub mod host_memory;
 pub mod limits;
 mod listening;
 pub mod memory;

@@ -3,7 +3,7 @@
 //! Pool sizes are sums of their holders; the const assertions tie each limit to its neighbours.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use router::sequencer::SequencerLimits;
@@ -14,6 +14,7 @@ use wire::limits::{
 
 use crate::clock::TICK;
 use crate::config::{Config, ConfigError, ShellConfig, SyncConfig};
+use crate::host_memory;
 
 /// Reads that one session may have in flight. Enough for an application that opens on its
 /// conversation list and the newest page of a few of them.
@@ -24,6 +25,27 @@ pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(PAGE_BYTES_MAX < wire::limits::SERVER_FRAME_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES_MAX >= BODY_BYTES_MAX, "a page holds any one message");
+
+/// What an entry of a page takes beside its body, at most: itself, and its head in the frame.
+const ENTRY_BYTES: usize = 256;
+
+/// What a session may hold beside its send queue, at least: a page on its way, a message that is
+/// being put together, and what one receive brings.
+const SESSION_BYTES_SPARE: usize = 512 * 1024;
+
+const _: () = assert!(
+    PAGE_BYTES_MAX + PAGE_ENTRIES_MAX * ENTRY_BYTES + CLIENT_FRAME_BYTES_MAX + 65_536
+        <= SESSION_BYTES_SPARE
+);
+
+/// The most that can be configured for one session: it is counted in 32 bits.
+const SESSION_BYTES_MAX: usize = 1 << 30;
+
+/// What a core needs of the memory, at least.
+const CORE_BYTES_MIN: usize = 32 << 20;
+
+/// Memtables that the store may have at once: two large tables of up to four each.
+const MEMTABLES: usize = 8;
 
 /// Completions beyond one for each buffer: sends and everything else that can complete in a turn.
 const COMPLETIONS_SPARE: u32 = 4096;
@@ -71,6 +93,12 @@ pub struct Limits {
     pub close_ticks: u32,
     /// Bytes that may wait for one connection.
     pub send_queue_bytes_max: usize,
+    /// Bytes of memory that one session may hold, the pages on their way to it included.
+    pub session_bytes_max: usize,
+    /// Bytes of memory that the process is to have.
+    pub memory_bytes_max: usize,
+    /// What a core has of them.
+    pub core_bytes_max: usize,
     /// Connections of one core.
     pub connections_max: u32,
     /// The sequencer's.
@@ -109,6 +137,10 @@ pub struct Bounds {
     pub trim_every: u64,
     /// See [`crate::shard::CATCH_UPS_MAX`].
     pub catch_ups_max: usize,
+    /// See [`PAGE_BYTES_MAX`].
+    pub page_bytes_max: usize,
+    /// What the sessions of a core may hold, however large its share is.
+    pub room_bytes_max: usize,
 }
 
 impl Default for Bounds {
@@ -120,6 +152,8 @@ impl Default for Bounds {
             journal_batches_max: router::inbox::JOURNAL_BATCHES_MAX,
             trim_every: crate::committing::TRIM_EVERY,
             catch_ups_max: crate::shard::CATCH_UPS_MAX,
+            page_bytes_max: PAGE_BYTES_MAX,
+            room_bytes_max: usize::MAX,
         }
     }
 }
@@ -180,9 +214,8 @@ impl Limits {
         range("server.drain_seconds", drain, drain <= 3600, "must be 0 to 3600")?;
         let holds = !server.data.as_os_str().is_empty();
         range("server.data", "\"\"", holds, "must name a directory")?;
-        let queue = limits.send_queue_bytes_max;
-        let problem = "must be at least 524288: a page and the frames after it must fit";
-        range("limits.send_queue_bytes_max", queue, queue >= 2 * PAGE_BYTES_MAX, problem)?;
+        let (queue, session) = of_session(config)?;
+        let (memory, of_core) = memory(config, cores)?;
         let connections = limits.connections_per_core_max;
         let problem = "must be 1 to 1000000";
         range(
@@ -207,6 +240,9 @@ impl Limits {
             admissions_per_second_max: admissions(limits.admissions_per_second_max, processors)?,
             close_ticks: ticks(close),
             send_queue_bytes_max: queue,
+            session_bytes_max: session,
+            memory_bytes_max: memory,
+            core_bytes_max: of_core,
             connections_max: connections,
             sequencer: sequencer(config)?,
             conversations_max: limits.conversations_per_core_max.max(1024),
@@ -218,6 +254,14 @@ impl Limits {
             store: store(config, cores)?,
             bounds: Bounds::default(),
         })
+    }
+
+    /// What a page on its way to a session takes, at most.
+    #[must_use]
+    pub fn page_held_bytes_max(&self) -> usize {
+        let told = &self.told;
+        let entries = told.sync_page_max.max(told.history_page_max).max(told.channel_page_max);
+        self.bounds.page_bytes_max + usize::from(entries) * ENTRY_BYTES
     }
 
     /// Those of the inboxes of a core.
@@ -283,6 +327,20 @@ fn sequencer(config: &Config) -> Result<SequencerLimits, ConfigError> {
     })
 }
 
+/// What may wait for one session, and what it may hold in all.
+fn of_session(config: &Config) -> Result<(usize, usize), ConfigError> {
+    let limits = &config.limits;
+    let queue = limits.send_queue_bytes_max;
+    let problem = "must be at least 524288: a page and the frames after it must fit";
+    range("limits.send_queue_bytes_max", queue, queue >= 2 * PAGE_BYTES_MAX, problem)?;
+    let session = limits.session_bytes_max;
+    let least = queue.saturating_add(SESSION_BYTES_SPARE);
+    let holds = (least..=SESSION_BYTES_MAX).contains(&session);
+    let problem = "must be at least limits.send_queue_bytes_max + 524288, and at most 1073741824";
+    range("limits.session_bytes_max", session, holds, problem)?;
+    Ok((queue, session))
+}
+
 /// Connections that a processor begins in a second while there is talk, if nothing else is
 /// configured: some half of its time.
 const ADMISSIONS_PER_PROCESSOR: u32 = 4000;
@@ -293,6 +351,26 @@ fn admissions(configured: u32, processors: usize) -> Result<u32, ConfigError> {
     range(key, configured, holds, "must be 0 (by the processors) to 1000000")?;
     let processors = u32::try_from(processors.min(256)).expect("at most 256");
     Ok(if configured == 0 { ADMISSIONS_PER_PROCESSOR * processors } else { configured })
+}
+
+/// The memory of the process, and of each of its cores: an even share of what is left when the
+/// store has its own.
+fn memory(config: &Config, cores: u16) -> Result<(usize, usize), ConfigError> {
+    let (asked, store) = (config.limits.memory_bytes_max, &config.store);
+    let of_store =
+        store.memtable_bytes.saturating_mul(MEMTABLES).saturating_add(store.block_cache_bytes);
+    let cores = usize::from(cores);
+    let least = of_store.saturating_add(cores * CORE_BYTES_MIN);
+    let problem = "must be 0 (half of what the machine or its control group permits), or have room \
+                   for the store (8 of store.memtable_bytes, store.block_cache_bytes) and 33554432 \
+                   for each core";
+    range("limits.memory_bytes_max", asked, asked == 0 || asked >= least, problem)?;
+    let half = || {
+        let permitted = host_memory::permitted_bytes(Path::new("/")).unwrap_or(u64::MAX);
+        usize::try_from(permitted / 2).unwrap_or(usize::MAX).max(least)
+    };
+    let all = if asked == 0 { half() } else { asked };
+    Ok((all, all.saturating_sub(of_store) / cores))
 }
 
 /// The buffers of each of so many cores: a power of two.
@@ -407,6 +485,27 @@ mod tests {
     }
 
     #[test]
+    fn the_cores_share_what_the_store_leaves() {
+        // The configuration, and the share of a core in MiB.
+        let rows = [
+            ("[server]\ncores = 4\n[limits]\nmemory_bytes_max = 1073741824", 176),
+            ("[server]\ncores = 1\n[limits]\nmemory_bytes_max = 369098752", 32),
+            (
+                "[server]\ncores = 2\n[limits]\nmemory_bytes_max = 1073741824\n\
+                 [store]\nmemtable_bytes = 1048576\nblock_cache_bytes = 0",
+                508,
+            ),
+        ];
+        for (toml, mebibytes) in rows {
+            assert_eq!(check(toml).unwrap().core_bytes_max, mebibytes << 20, "{toml}");
+        }
+        let error = check("[server]\ncores = 2\n[limits]\nmemory_bytes_max = 369098752");
+        assert!(error.unwrap_err().contains("33554432 for each core"), "one core too many");
+        let limits = check("[server]\ncores = 2").unwrap();
+        assert!(limits.core_bytes_max >= CORE_BYTES_MIN, "whatever machine this is");
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_key() {
         let rows = [
             ("[server]\nlisten = []", "server.listen"),
@@ -421,6 +520,9 @@ mod tests {
             ("[limits]\ngroup_members_max = 501", "limits.group_members_max"),
             ("[limits]\nsync_page_max = 0", "limits.sync_page_max"),
             ("[limits]\nsend_queue_bytes_max = 1000", "limits.send_queue_bytes_max"),
+            ("[limits]\nsession_bytes_max = 1572863", "send_queue_bytes_max + 524288"),
+            ("[limits]\nsession_bytes_max = 2147483648", "limits.session_bytes_max"),
+            ("[limits]\nmemory_bytes_max = 1000", "limits.memory_bytes_max"),
             ("[limits]\nnonce_window = 1", "limits.nonce_window"),
             ("[limits]\nadmissions_per_second_max = 1000001", "limits.admissions_per_second_max"),
             ("[timeouts]\nheartbeat_seconds = 0", "timeouts.heartbeat_seconds"),

@@ -83,6 +83,11 @@ counts! {
         displaced: "Sessions displaced by a newer one of their device",
         passes_failed: "Connections that did not fit into their user's core",
         protocol_errors: "Connections that broke RFC 6455",
+        session_bytes_exceeded: "Sessions closed because they held more than they may",
+        typing_shed: "Typing frames dropped for want of memory",
+        slow_consumers_shed: "Sessions closed for want of memory, the largest send queue first",
+        new_sessions_shed: "Hellos refused for want of memory",
+        received_shed: "Connections ended for want of memory for what they sent, or for its answer",
         slow_consumers: "Sessions closed because they read too slowly",
         stalls: "Times a connection was not read for want of room",
         frames_in: "Frames received from sessions",
@@ -110,6 +115,9 @@ counts! {
         unfolded_entries: "Inbox entries that only the journal holds",
         waiting_for_disk: "Entries and deliveries that wait for the disk",
         send_blocks_out: "Send blocks in use",
+        session_memory_bytes: "Bytes of memory that sessions hold",
+        session_memory_bytes_max: "Bytes of memory that sessions may hold now",
+        shedding: "What is given up for want of memory: the sum of each core's stages",
     }
 }
 

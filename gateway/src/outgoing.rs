@@ -10,11 +10,13 @@ use wire::{
 };
 use ws::encoder;
 
+use crate::budget::Budget;
 use crate::connection::{Connection, Connections, Phase};
 use crate::event::{Effect, Effects};
+use crate::limits::Limits;
 use crate::memory::{Account, Part};
 use crate::pools::{BlockPool, BodyPool};
-use crate::send_queue::{QueueFull, SharedFrame};
+use crate::send_queue::{QueueFull, Room, SharedFrame};
 use crate::wheel::{Tick, Wheel};
 
 /// Bytes of a close frame with the longest reason.
@@ -32,7 +34,9 @@ pub struct Outgoing {
     blocks: BlockPool,
     /// What the recipients of a long delivery share.
     tails: BodyPool,
-    queue_bytes_max: usize,
+    /// What the sessions hold together.
+    pub budget: Budget,
+    most: Most,
     close_ticks: u32,
     /// To be flushed at the end of this turn.
     dirty: Vec<ConnId>,
@@ -42,6 +46,17 @@ pub struct Outgoing {
     slow: Vec<ConnId>,
     /// Frames queued, for the metrics.
     pub frames: u64,
+}
+
+/// What one session may have, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    /// Waiting to be sent.
+    queue: usize,
+    /// Of memory in all.
+    session: usize,
+    /// A page on its way to it.
+    page: usize,
 }
 
 /// When a frame is sent.
@@ -54,22 +69,25 @@ pub enum Urgency {
 }
 
 impl Outgoing {
-    /// No connection, and room for `slots` of them.
+    /// No connection.
     #[must_use]
-    pub fn new(
-        slots: usize,
-        (blocks_max, block_bytes): (usize, usize),
-        queue_bytes_max: usize,
-        close_ticks: u32,
-    ) -> Self {
+    pub fn new(limits: &Limits) -> Self {
+        let slots = limits.ring.descriptors_max as usize;
+        let (blocks_max, block_bytes) = limits.send_blocks;
+        let most = Most {
+            queue: limits.send_queue_bytes_max,
+            session: limits.session_bytes_max,
+            page: limits.page_held_bytes_max(),
+        };
         Self {
             connections: Connections::with_capacity(slots),
             encoder: Encoder::new(64 * 1024),
             wheel: Wheel::with_capacity(slots),
             blocks: BlockPool::new(blocks_max, block_bytes),
             tails: BodyPool::default(),
-            queue_bytes_max,
-            close_ticks,
+            budget: Budget::new(limits.core_bytes_max, limits.bounds.room_bytes_max),
+            most,
+            close_ticks: limits.close_ticks,
             dirty: Vec::new(),
             lazy: Vec::new(),
             slow: Vec::new(),
@@ -93,7 +111,8 @@ impl Outgoing {
     ) {
         let Some(connection) = self.connections.get(conn) else { return };
         let bytes = self.encoder.server(request, body);
-        let queued = connection.queue.push(&mut self.blocks, self.queue_bytes_max, bytes);
+        let room = room_of(connection, &self.most, &self.budget);
+        let queued = connection.queue.push(&mut self.blocks, room, bytes);
         self.frames += 1;
         self.note(conn, urgency, queued);
     }
@@ -114,9 +133,11 @@ impl Outgoing {
         let frame = SharedFrame { bytes, inbox_seq_offset: template.inbox_seq_offset(), tail };
         for &(conn, inbox_seq) in recipients {
             let Some(connection) = self.connections.get(conn) else { continue };
-            let (queue, blocks) = (&mut connection.queue, &mut self.blocks);
-            let queued = queue.push_shared(blocks, self.queue_bytes_max, &frame, inbox_seq);
+            let room = room_of(connection, &self.most, &self.budget);
+            let queue = &mut connection.queue;
+            let queued = queue.push_shared(&mut self.blocks, room, &frame, inbox_seq);
             self.frames += 1;
+            recount(&mut self.budget, connection);
             match queued {
                 Err(QueueFull) => self.slow.push(conn),
                 Ok(()) if !std::mem::replace(&mut connection.dirty, true) => self.dirty.push(conn),
@@ -144,8 +165,8 @@ impl Outgoing {
         write: impl FnOnce(&mut bytes::BytesMut),
     ) {
         let Some(connection) = self.connections.get(conn) else { return };
-        let queue = &mut connection.queue;
-        let queued = queue.push_with(&mut self.blocks, self.queue_bytes_max, bytes, write);
+        let room = room_of(connection, &self.most, &self.budget);
+        let queued = connection.queue.push_with(&mut self.blocks, room, bytes, write);
         self.note(conn, Urgency::Now, queued);
     }
 
@@ -166,7 +187,7 @@ impl Outgoing {
                 queue.clear(&mut self.blocks);
             }
             let write = |out: &mut bytes::BytesMut| out.extend_from_slice(&frame);
-            let queued = queue.push_with(&mut self.blocks, usize::MAX, frame.len(), write);
+            let queued = queue.push_with(&mut self.blocks, Room::UNBOUNDED, frame.len(), write);
             if queued.is_err() {
                 connection.deadline = now.plus(1);
                 self.wheel.set(conn.slot, connection.deadline);
@@ -180,6 +201,9 @@ impl Outgoing {
         if let Some(mut ended) = self.connections.close(conn) {
             if !variants::is(Variant::BlockLost) {
                 ended.queue.clear(&mut self.blocks);
+            }
+            if !variants::is(Variant::HeldForEver) {
+                self.budget.recount(ended.counted as usize, 0);
             }
             self.wheel.remove(conn.slot);
             // What is left in a cleared queue is in flight.
@@ -195,6 +219,7 @@ impl Outgoing {
         self.blocks.give_back(bytes);
         let Some(connection) = self.connections.get(conn) else { return false };
         connection.queue.handle_sent(length);
+        recount(&mut self.budget, connection);
         if let Some(next) = connection.queue.poll_send() {
             effects.push(Effect::Send(conn, next));
         }
@@ -236,11 +261,69 @@ impl Outgoing {
         self.slow.pop()
     }
 
+    /// Counts again what a connection holds: after anything that it holds has changed, but for what
+    /// is done here.
+    pub fn recount(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get(conn) {
+            recount(&mut self.budget, connection);
+        }
+    }
+
+    /// Whether a connection holds more than one session may.
+    pub fn is_over(&mut self, conn: ConnId) -> bool {
+        let Some(connection) = self.connections.get(conn) else { return false };
+        connection.session_bytes(self.most.page) > self.most.session
+            && !variants::is(Variant::SessionUnbounded)
+    }
+
+    /// Whether a page more may be on its way to a session.
+    pub fn has_room_for_page(&mut self, conn: ConnId) -> bool {
+        let Some(connection) = self.connections.get(conn) else { return false };
+        let with_it = connection.session_bytes(self.most.page) + self.most.page;
+        with_it <= self.most.session || variants::is(Variant::SessionUnbounded)
+    }
+
+    /// A session has not read what it was sent, and what more it would be sent has no room: it is
+    /// to be closed as a slow consumer.
+    pub fn give_up(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get(conn) {
+            connection.queue.give_up();
+            self.slow.push(conn);
+        }
+    }
+
+    /// Sessions whose send queues hold `bytes` together, or all that hold more than the block that
+    /// may be in flight: the largest first. Looks at every connection.
+    pub fn largest_queues(&mut self, bytes: usize) -> Vec<ConnId> {
+        let ids: Vec<ConnId> = self.connections.ids().collect();
+        let held = |conn: ConnId| {
+            let connection = self.connections.get(conn)?;
+            let held = connection.queue.held_bytes();
+            (connection.live().is_some() && held > self.blocks.block_bytes())
+                .then_some((held, conn))
+        };
+        let mut queues: Vec<(usize, ConnId)> = ids.into_iter().filter_map(held).collect();
+        queues.sort_unstable_by_key(|(held, conn)| (std::cmp::Reverse(*held), conn.slot));
+        let mut found = 0;
+        queues.retain(|(held, _)| {
+            let is_needed = found < bytes;
+            found += held;
+            is_needed
+        });
+        queues.into_iter().map(|(_, conn)| conn).collect()
+    }
+
     /// Notes what its parts hold.
     pub fn account(&self, account: &mut Account) {
         account.set(Part::Connections, self.connections.memory_bytes() + self.wheel.memory_bytes());
         account.set(Part::SendBlocks, self.blocks.memory_bytes());
         account.set(Part::Bodies, self.tails.memory_bytes());
+    }
+
+    /// Bytes of blocks that wait for use: what no session holds.
+    #[must_use]
+    pub const fn idle_block_bytes(&self) -> usize {
+        self.blocks.memory_bytes() - self.blocks.out() * self.blocks.block_bytes()
     }
 
     /// Blocks that are out, for the metrics.
@@ -251,6 +334,7 @@ impl Outgoing {
 
     fn note(&mut self, conn: ConnId, urgency: Urgency, queued: Result<(), QueueFull>) {
         let Some(connection) = self.connections.get(conn) else { return };
+        recount(&mut self.budget, connection);
         if queued.is_err() {
             self.slow.push(conn);
             return;
@@ -265,6 +349,24 @@ impl Outgoing {
             Urgency::Now | Urgency::WithNext => {}
         }
     }
+}
+
+/// What a connection's queue may take: no more than one session may have, and than its core has
+/// left.
+fn room_of(connection: &Connection, most: &Most, budget: &Budget) -> Room {
+    let own = connection.queue.held_bytes();
+    let beside = connection.session_bytes(most.page) - own;
+    let of_session = most.session.saturating_sub(beside);
+    let of_core = own.saturating_add(budget.left());
+    let of_session = if variants::is(Variant::SessionUnbounded) { usize::MAX } else { of_session };
+    let of_core = if variants::is(Variant::ShareUnbounded) { usize::MAX } else { of_core };
+    Room { bytes_max: most.queue, held_max: of_session.min(of_core) }
+}
+
+fn recount(budget: &mut Budget, connection: &mut Connection) {
+    let held = connection.held_bytes();
+    budget.recount(connection.counted as usize, held);
+    connection.counted = u32::try_from(held).expect("what a session may hold has 32 bits");
 }
 
 /// A close frame's payload is at most 125 bytes.

@@ -1,4 +1,6 @@
-//! What waits to be sent to one connection, bounded in bytes.
+//! What waits to be sent to one connection, bounded in bytes, and in bytes of memory: a block is
+//! held whole whatever is in it, and a shared body by each of its recipients, since the last one to
+//! be sent it keeps it for all.
 //!
 //! ```text
 //!  frames --> open block --(full, or a shared body follows)--> sealed --> in flight --> socket
@@ -36,18 +38,42 @@ pub struct SendQueue {
     open: BytesMut,
     sealed: VecDeque<Sealed>,
     /// Everything that waits or is in flight.
-    bytes: usize,
-    in_flight_bytes: usize,
+    all: Count,
+    in_flight: Count,
     /// The last bytes in flight end within a frame, whose shared tail is next.
     in_flight_is_cut: bool,
     /// A frame did not fit: nothing may follow it, or the peer would see a gap.
     overflowed: bool,
 }
 
+/// Bytes to be sent, and of the memory in which they are. (32 bits each: a million queues have
+/// them, and a session may not hold as much.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Count {
+    bytes: u32,
+    held: u32,
+}
+
+/// How much a queue may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Bytes that may wait or be in flight.
+    pub bytes_max: usize,
+    /// Bytes of memory that they may hold.
+    pub held_max: usize,
+}
+
+impl Room {
+    /// For a close frame, which is always sent.
+    pub const UNBOUNDED: Self = Self { bytes_max: usize::MAX, held_max: usize::MAX };
+}
+
 /// Bytes that wait, whole: a block's, a long frame's, or a shared tail's.
 #[derive(Debug)]
 struct Sealed {
     bytes: Bytes,
+    /// Bytes of the memory in which they are.
+    held: u32,
     /// They end within a frame: the next ones are its tail.
     is_cut: bool,
 }
@@ -79,18 +105,34 @@ impl SharedFrame<'_> {
     }
 }
 
+impl Count {
+    fn add(&mut self, bytes: usize, held: usize) {
+        self.bytes += short(bytes);
+        self.held += short(held);
+    }
+
+    const fn subtract(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.held -= other.held;
+    }
+}
+
+fn short(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("what a session may hold has 32 bits")
+}
+
 impl SendQueue {
     /// Queues one binary message.
     ///
     /// # Errors
-    /// [`QueueFull`] if it would go beyond `bytes_max`, or the pool is exhausted.
+    /// [`QueueFull`] if there is no such room, or the pool is exhausted.
     pub fn push(
         &mut self,
         pool: &mut BlockPool,
-        bytes_max: usize,
+        room: Room,
         payload: &[u8],
     ) -> Result<(), QueueFull> {
-        self.push_with(pool, bytes_max, encoder::frame_bytes(payload.len(), false), |out| {
+        self.push_with(pool, room, encoder::frame_bytes(payload.len(), false), |out| {
             encoder::append_binary(out, payload, None);
         })
     }
@@ -102,17 +144,21 @@ impl SendQueue {
     pub fn push_with(
         &mut self,
         pool: &mut BlockPool,
-        bytes_max: usize,
+        room: Room,
         bytes: usize,
         write: impl FnOnce(&mut BytesMut),
     ) -> Result<(), QueueFull> {
-        self.check_room(bytes, bytes_max)?;
-        let written = if bytes > pool.block_bytes() {
+        let is_long = bytes > pool.block_bytes();
+        let held = if is_long { bytes } else { self.held_by_block(pool, bytes) };
+        self.check_room(bytes, held, room)?;
+        let written = if is_long {
             self.seal();
             let mut own = BytesMut::with_capacity(bytes);
             write(&mut own);
             let written = own.len();
-            self.sealed.push_back(Sealed { bytes: own.freeze(), is_cut: false });
+            self.all.add(0, bytes);
+            let sealed = Sealed { bytes: own.freeze(), held: short(bytes), is_cut: false };
+            self.sealed.push_back(sealed);
             written
         } else {
             let block = self.block_for(pool, bytes)?;
@@ -121,7 +167,7 @@ impl SendQueue {
             block.len() - before
         };
         debug_assert!(written <= bytes, "no more than was announced");
-        self.bytes += written;
+        self.all.add(written, 0);
         Ok(())
     }
 
@@ -132,50 +178,51 @@ impl SendQueue {
     pub fn push_shared(
         &mut self,
         pool: &mut BlockPool,
-        bytes_max: usize,
+        room: Room,
         frame: &SharedFrame<'_>,
         inbox_seq: InboxSeq,
     ) -> Result<(), QueueFull> {
         let bytes = encoder::frame_bytes(frame.bytes.len(), false);
-        self.check_room(bytes, bytes_max)?;
+        let own_bytes = bytes - frame.bytes.len() + frame.split();
+        assert!(own_bytes <= pool.block_bytes(), "what is longer has a shared tail");
+        let shared = frame.bytes.len() - frame.split();
+        self.check_room(bytes, self.held_by_block(pool, own_bytes) + shared, room)?;
         let head = FrameHead {
             fin: true,
             opcode: Opcode::Binary,
             mask: None,
             payload_bytes: frame.bytes.len() as u64,
         };
-        let own = &frame.bytes[..frame.split()];
-        let own_bytes = bytes - frame.bytes.len() + own.len();
-        assert!(own_bytes <= pool.block_bytes(), "what is longer has a shared tail");
         let block = self.block_for(pool, own_bytes)?;
         block.put_slice(head.to_bytes().as_ref());
         let start = block.len();
-        block.put_slice(own);
+        block.put_slice(&frame.bytes[..frame.split()]);
         wire::patch_inbox_seq(&mut block[start..], frame.inbox_seq_offset, inbox_seq);
         if let Some(tail) = &frame.tail {
             self.seal();
             self.sealed.back_mut().expect("the head was sealed").is_cut = true;
-            self.sealed.push_back(Sealed { bytes: tail.clone(), is_cut: false });
+            let sealed = Sealed { bytes: tail.clone(), held: short(shared), is_cut: false };
+            self.sealed.push_back(sealed);
         }
-        self.bytes += bytes;
+        self.all.add(bytes, shared);
         Ok(())
     }
 
     /// The next bytes to send, if none are in flight.
     pub fn poll_send(&mut self) -> Option<Bytes> {
-        if self.in_flight_bytes > 0 {
+        if self.in_flight.bytes > 0 {
             return None;
         }
         let next = self.sealed.pop_front().or_else(|| self.take_open())?;
-        (self.in_flight_bytes, self.in_flight_is_cut) = (next.bytes.len(), next.is_cut);
+        self.in_flight = Count { bytes: short(next.bytes.len()), held: next.held };
+        self.in_flight_is_cut = next.is_cut;
         Some(next.bytes)
     }
 
     /// A send has ended; its bytes are given back to the pool by the caller.
     pub fn handle_sent(&mut self, bytes: usize) {
-        assert_eq!(bytes, self.in_flight_bytes, "one send is in flight at a time");
-        self.bytes -= bytes;
-        self.in_flight_bytes = 0;
+        assert_eq!(bytes, self.in_flight.bytes as usize, "one send is in flight at a time");
+        self.all.subtract(std::mem::take(&mut self.in_flight));
         if self.is_empty() && self.sealed.capacity() > LIST_KEPT {
             self.sealed = VecDeque::new();
         }
@@ -184,13 +231,19 @@ impl SendQueue {
     /// Bytes that wait or are in flight.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.all.bytes as usize
+    }
+
+    /// Bytes of the memory that they hold.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.all.held as usize
     }
 
     /// Whether everything has been sent.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.all.bytes == 0
     }
 
     /// Drops what waits; what is in flight belongs to the ring. The rest of a frame that was begun
@@ -202,8 +255,11 @@ impl SendQueue {
             pool.give_back(sealed.bytes);
         }
         self.sealed = VecDeque::new(); // As when all was sent.
-        self.bytes = self.in_flight_bytes + rest.as_ref().map_or(0, |rest| rest.bytes.len());
-        self.sealed.extend(rest);
+        self.all = self.in_flight;
+        if let Some(rest) = rest {
+            self.all.add(rest.bytes.len(), rest.held as usize);
+            self.sealed.push_back(rest);
+        }
         self.overflowed = false;
     }
 
@@ -213,10 +269,24 @@ impl SendQueue {
         self.overflowed
     }
 
-    fn check_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), QueueFull> {
-        let is_full = self.bytes.saturating_add(bytes) > bytes_max;
+    /// What waits is not to be sent: as if a frame had not fitted.
+    pub const fn give_up(&mut self) {
+        self.overflowed = true;
+    }
+
+    /// For `bytes` more to send, in `held` bytes more of memory.
+    fn check_room(&mut self, bytes: usize, held: usize, room: Room) -> Result<(), QueueFull> {
+        let is_full = self.bytes() + bytes > room.bytes_max;
         self.overflowed |= is_full && !variants::is(Variant::QueueUnbounded);
+        // What is written into memory that is held already makes nothing worse.
+        self.overflowed |= held > 0 && self.held_bytes() + held > room.held_max;
         if self.overflowed { Err(QueueFull) } else { Ok(()) }
+    }
+
+    /// Memory that `bytes` more in a block take.
+    fn held_by_block(&self, pool: &BlockPool, bytes: usize) -> usize {
+        let fits = self.open.capacity() - self.open.len() >= bytes;
+        if fits { 0 } else { pool.block_bytes() }
     }
 
     /// The open block, with room for `bytes`.
@@ -231,6 +301,7 @@ impl SendQueue {
                 self.overflowed = true;
                 return Err(QueueFull);
             };
+            self.all.add(0, block.capacity());
             self.open = block;
         }
         Ok(&mut self.open)
@@ -243,7 +314,10 @@ impl SendQueue {
 
     /// What has gathered. Nearly always it is all there is, and never enters the list.
     fn take_open(&mut self) -> Option<Sealed> {
-        let whole = |open: BytesMut| Sealed { bytes: open.freeze(), is_cut: false };
+        let whole = |open: BytesMut| {
+            let held = short(open.capacity());
+            Sealed { bytes: open.freeze(), held, is_cut: false }
+        };
         (!self.open.is_empty()).then(|| whole(std::mem::take(&mut self.open)))
     }
 }
@@ -252,7 +326,11 @@ impl SendQueue {
 mod tests {
     use super::*;
 
-    const MAX: usize = 4096;
+    const MAX: Room = room(4096);
+
+    const fn room(bytes_max: usize) -> Room {
+        Room { bytes_max, ..Room::UNBOUNDED }
+    }
 
     fn drain(queue: &mut SendQueue, pool: &mut BlockPool) -> Vec<usize> {
         let mut sent = Vec::new();
@@ -293,14 +371,46 @@ mod tests {
     #[test]
     fn the_bound_is_in_bytes_and_counts_what_is_in_flight() {
         let (mut pool, mut queue) = (BlockPool::new(4, 128), SendQueue::default());
-        queue.push(&mut pool, 110, &[7; 50]).unwrap();
+        queue.push(&mut pool, room(110), &[7; 50]).unwrap();
         let in_flight = queue.poll_send().unwrap();
-        queue.push(&mut pool, 110, &[7; 50]).unwrap();
-        assert_eq!(queue.push(&mut pool, 110, &[7; 50]), Err(QueueFull));
+        queue.push(&mut pool, room(110), &[7; 50]).unwrap();
+        assert_eq!(queue.push(&mut pool, room(110), &[7; 50]), Err(QueueFull));
         queue.handle_sent(in_flight.len());
-        assert_eq!(queue.push(&mut pool, 110, &[7; 50]), Err(QueueFull), "a gap must not show");
+        assert_eq!(
+            queue.push(&mut pool, room(110), &[7; 50]),
+            Err(QueueFull),
+            "a gap must not show"
+        );
         queue.clear(&mut pool);
-        assert_eq!(queue.push(&mut pool, 110, &[7; 50]), Ok(()));
+        assert_eq!(queue.push(&mut pool, room(110), &[7; 50]), Ok(()));
+    }
+
+    #[test]
+    fn memory_counts_whole_blocks_and_each_recipients_shared_tail() {
+        let mut pool = BlockPool::new(9, 128);
+        let bytes = [5; 3000];
+        // A frame of so many bytes (of 3,000: shared), and what the queue then holds.
+        let rows = [(50, 128), (50, 128), (50, 256), (200, 460), (3000, 460 + 128 + 2950)];
+        let mut queue = SendQueue::default();
+        for (frame_bytes, held) in rows {
+            let more = held - queue.held_bytes();
+            for (held_max, expected) in [(held - 1, Err(QueueFull)), (held, Ok(()))] {
+                if more == 0 && expected.is_err() {
+                    continue; // It takes nothing more, so it always fits.
+                }
+                queue.overflowed = false;
+                let room = Room { bytes_max: usize::MAX, held_max };
+                let pushed = if frame_bytes == 3000 {
+                    queue.push_shared(&mut pool, room, &shared(&bytes, 50), InboxSeq::new(1))
+                } else {
+                    queue.push(&mut pool, room, &bytes[..frame_bytes])
+                };
+                assert_eq!(pushed, expected, "{frame_bytes} bytes, {held_max} of memory");
+            }
+            assert_eq!(queue.held_bytes(), held, "{frame_bytes} bytes");
+        }
+        drain(&mut queue, &mut pool);
+        assert_eq!((queue.held_bytes(), pool.out()), (0, 0));
     }
 
     #[test]
@@ -325,12 +435,15 @@ mod tests {
         let (mut pool, mut queue) = (BlockPool::new(4, 128), SendQueue::default());
         let bytes = [5; 3000];
         for _ in 0..2 {
-            queue.push_shared(&mut pool, 1 << 20, &shared(&bytes, 50), InboxSeq::new(1)).unwrap();
+            queue
+                .push_shared(&mut pool, Room::UNBOUNDED, &shared(&bytes, 50), InboxSeq::new(1))
+                .unwrap();
         }
         let head = queue.poll_send().unwrap();
         queue.clear(&mut pool);
         queue.push(&mut pool, MAX, b"close").unwrap();
         assert_eq!(queue.bytes(), 4 + 3000 + 7);
+        assert_eq!(queue.held_bytes(), 128 + 2950 + 128, "in flight, its rest, and the close");
         queue.handle_sent(head.len());
         assert_eq!(drain(&mut queue, &mut pool), [2950, 7], "the rest of the one that was begun");
         pool.give_back(head);
@@ -386,7 +499,7 @@ mod tests {
             let frame = SharedFrame { bytes, inbox_seq_offset, tail };
             for (number, wanted) in numbers.into_iter().zip(wanted) {
                 let mut queue = SendQueue::default();
-                queue.push_shared(&mut pool, 1 << 20, &frame, number).unwrap();
+                queue.push_shared(&mut pool, Room::UNBOUNDED, &frame, number).unwrap();
                 let mut sent = Vec::new();
                 while let Some(bytes) = queue.poll_send() {
                     sent.extend_from_slice(&bytes);

@@ -11,6 +11,7 @@
 //! - `inboxes`: the core as owner of users (fan-outs in, inbox entries, deliveries),
 //! - `reads`: what is asked of the store, and its answers,
 //! - `upkeep`: ticks, folding, trimming, drain,
+//! - `shedding`: what is given up when memory becomes short,
 //! - `evacuating`: sending everybody away while the process goes on,
 //! - `holdings`: what all of them hold, for those who look on.
 
@@ -22,6 +23,7 @@ mod greeting;
 mod holdings;
 mod inboxes;
 mod reads;
+mod shedding;
 mod upkeep;
 
 use std::sync::Arc;
@@ -116,6 +118,8 @@ pub struct Shard {
     due: Vec<u32>,
     pressure: Pressure,
     storage_full: bool,
+    /// When sessions were last closed for want of memory.
+    shed_at: Option<Tick>,
     draining: Option<Draining>,
     evacuating: Option<Evacuating>,
     /// When the pools were last trimmed.
@@ -141,12 +145,7 @@ impl Shard {
             core,
             now,
             counts: CoreCounts::default(),
-            outgoing: Outgoing::new(
-                limits.ring.descriptors_max as usize,
-                limits.send_blocks,
-                limits.send_queue_bytes_max,
-                limits.close_ticks,
-            ),
+            outgoing: Outgoing::new(limits),
             bodies: BodyPool::default(),
             committing: Committing::new(core, &limits.bounds, make_batch),
             sequencer: Sequencer::new(common.map, limits.sequencer),
@@ -169,6 +168,7 @@ impl Shard {
             due: Vec::new(),
             pressure: Pressure::None,
             storage_full: false,
+            shed_at: None,
             draining: None,
             evacuating: None,
             trimmed_at: now.tick,

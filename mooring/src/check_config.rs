@@ -22,12 +22,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let listen: Vec<String> = limits.listen.iter().map(ToString::to_string).collect();
     writeln!(
         std::io::stdout(),
-        "{}: ok\n  listens on {}, admin on {}\n  {} cores of at most {} connections\n  data in {}",
+        "{}: ok\n  listens on {}, admin on {}\n  {} cores of at most {} connections\n  \
+         {} MiB of memory, {} of them for each core\n  data in {}",
         args.file.display(),
         listen.join(", "),
         limits.admin,
         limits.cores,
         limits.connections_max,
+        limits.memory_bytes_max >> 20,
+        limits.core_bytes_max >> 20,
         limits.data.display(),
     )?;
     Ok(())

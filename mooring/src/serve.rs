@@ -36,6 +36,12 @@ pub(crate) struct Args {
     /// What the cores run on; auto: io_uring if this host has it, else the portable shell
     #[arg(long, env = "MOORING_IO", value_name = "SHELL")]
     io: Option<Io>,
+    /// Memory that one session may hold, in bytes
+    #[arg(long, env = "MOORING_SESSION_BYTES_MAX", value_name = "BYTES")]
+    session_bytes_max: Option<usize>,
+    /// Memory that the process is to have, in bytes; 0 for half of what is permitted here
+    #[arg(long, env = "MOORING_MEMORY_BYTES_MAX", value_name = "BYTES")]
+    memory_bytes_max: Option<usize>,
 }
 
 /// [`ShellConfig`], as a command line has it. (Words on each value would make the help long.)
@@ -79,6 +85,9 @@ impl Args {
         if let Some(shell) = self.io {
             config.io.shell = shell.into();
         }
+        let limits = &mut config.limits;
+        limits.session_bytes_max = self.session_bytes_max.unwrap_or(limits.session_bytes_max);
+        limits.memory_bytes_max = self.memory_bytes_max.unwrap_or(limits.memory_bytes_max);
         Ok(config)
     }
 }
@@ -87,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let config = args.config()?;
     let limits = Limits::new(&config)?;
     start_logging(&config.log)?;
+    let (memory_bytes_max, of_core) = (limits.memory_bytes_max, limits.core_bytes_max);
     raise_open_files();
     refuse_huge_pages();
     // Before any thread exists, so that all of them leave the signals to the one that waits.
@@ -95,6 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let gateway =
         Gateway::start(limits).with_context(|| format!("cannot start on {}", data.display()))?;
     tracing::info!(recovery = ?gateway.recovery(), "recovered");
+    tracing::info!(memory_bytes_max, of_core, "memory");
     let drainer = gateway.drainer();
     let admin = admin::start(admin, gateway.metrics(), drainer.clone())?;
     announce(gateway.addresses(), admin)?;

@@ -100,6 +100,19 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// Bytes of memory that it holds beside its own.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Post { body, .. } => body.len(),
+            Self::Create { title, members, .. } => title.len() + size_of_val(&**members),
+            Self::Change { members, .. } => size_of_val(&**members),
+            Self::Read { .. } => 0,
+        }
+    }
+}
+
 /// An entry that has its place but may not be on disk.
 #[derive(Debug)]
 pub struct Sequenced {

@@ -72,6 +72,9 @@ variants! {
     NotReceivedAgain: "a connection that has stalled is never read again",
     OwnCopyForgotten: "a device's own copies wait for the next frame for ever",
     RefusedOutOfOrder: "refused batches are submitted again in the wrong order",
+    SessionUnbounded: "a session may hold whatever it is sent or sends",
+    ShareUnbounded: "the sessions of a core may hold more than its memory has room for",
+    HeldForEver: "what a connection held when it ended stays counted",
     CursorTrusted: "a cursor beyond the inbox is resumed from",
 }
 

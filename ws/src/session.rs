@@ -244,6 +244,14 @@ impl Session {
         self.frame.is_none() && self.fragmented.is_none() && self.decoder.is_at_boundary()
     }
 
+    /// Takes nothing more from the peer, and lets go of what has arrived in part: we have no room
+    /// for it. A close frame may still be sent.
+    pub fn give_up(&mut self) {
+        self.close = self.close.after_violation();
+        self.lent = None;
+        self.stop();
+    }
+
     /// Gives up what has arrived in part: nothing that follows matters.
     fn stop(&mut self) {
         self.assembly.release();

@@ -160,6 +160,10 @@ impl Shard {
         limit: u16,
         effects: &mut Effects,
     ) {
+        if !self.outgoing.has_room_for_page(conn) {
+            // It has not read what it was sent, and asks for more.
+            return self.outgoing.give_up(conn);
+        }
         let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) else {
             return;
         };

@@ -15,6 +15,7 @@ use wire::{
 use ws::encoder;
 
 use super::Shard;
+use crate::budget::Shed;
 use crate::connection::{Connection, Live, Phase, Stall, server_session};
 use crate::event::{Effect, Effects};
 use crate::limits::READS_IN_FLIGHT_MAX;
@@ -54,7 +55,7 @@ impl Shard {
         connection.deadline = self.now.tick.plus(self.common.limits.silence_ticks);
         if let Phase::Live(Live { stall: Some(stall), .. }) = &mut connection.phase {
             stall.bytes.extend_from_slice(bytes); // Received before the receive had stopped.
-            return;
+            return self.check_room(conn, effects);
         }
         // Taken out while its messages are handled: they borrow from it, and handling them needs
         // the rest of the core.
@@ -87,6 +88,7 @@ impl Shard {
                 self.outgoing.begin_close(conn, ws::CloseCode::NORMAL, "", self.now.tick);
             }
         }
+        self.check_room(conn, effects);
     }
 
     /// Whether the next frame of a session may be looked at.
@@ -96,9 +98,12 @@ impl Shard {
         else {
             return false;
         };
-        live.posts_in_flight < posts_max
-            && live.reads_in_flight < READS_IN_FLIGHT_MAX
-            && live.stall.is_none()
+        let (reads, is_free) = (live.reads_in_flight, live.stall.is_none());
+        let may_post = live.posts_in_flight < posts_max;
+        // What it has asked for comes, so this is never for long.
+        let may_ask =
+            reads == 0 || reads < READS_IN_FLIGHT_MAX && self.outgoing.has_room_for_page(conn);
+        may_post && may_ask && is_free
     }
 
     /// Stops reading a connection, keeping what it sent.
@@ -173,6 +178,7 @@ impl Shard {
     fn put_back(&mut self, conn: ConnId, stall: Stall) {
         let live = self.outgoing.connections.get(conn).and_then(Connection::live);
         live.expect("it was just resumed").stall = Some(Box::new(stall));
+        self.outgoing.recount(conn);
     }
 
     fn hear_event(
@@ -272,6 +278,9 @@ impl Shard {
                 self.ask_conversations(conn, request, user, list, effects);
             }
             ClientBody::MarkRead(mark) => self.mark_read(speaker, mark.channel, mark.seq),
+            ClientBody::Typing(_) if self.outgoing.budget.sheds(Shed::Typing) => {
+                self.counts.typing_shed += 1;
+            }
             ClientBody::Typing(typing) => {
                 let target = self.common.map.core_of_channel(typing.channel);
                 let typing = Request::Typing { channel: typing.channel, user };

@@ -57,6 +57,7 @@ impl Shard {
             Phase::Closing => self.await_close(conn, bytes, effects),
             Phase::Refused => {}
         }
+        self.check_room(conn, effects);
         // Of a receive that has ended by itself (its buffers were exhausted, or it was for once).
         if let Some(connection) = self.outgoing.connections.get(conn)
             && !connection.receiving
@@ -100,6 +101,9 @@ impl Shard {
                 self.outgoing.send_raw(conn, HTTP_ANSWER_BYTES_MAX, |out| {
                     request.append_response(out);
                 });
+                if self.end_unanswered(conn, effects) {
+                    return;
+                }
                 self.counts.handshakes += 1;
                 if consumed < bytes.len() {
                     self.greet(conn, &mut bytes[consumed..], effects);
@@ -110,6 +114,9 @@ impl Shard {
                 self.outgoing.send_raw(conn, HTTP_ANSWER_BYTES_MAX, |out| {
                     refusal.append_response(wire::limits::SUBPROTOCOL, out);
                 });
+                if self.end_unanswered(conn, effects) {
+                    return;
+                }
                 let connection = self.outgoing.connections.get(conn).expect("it received");
                 connection.phase = Phase::Refused;
             }
@@ -129,6 +136,14 @@ impl Shard {
             Err(error) => Err(Failure::Protocol(error)),
         };
         let leftover = Bytes::copy_from_slice(input);
+        let said = match said {
+            // Refused here, since what is on its way to another core cannot be given up.
+            Ok(Some(Heard::Identity(..))) if leftover.len() > self.outgoing.budget.left() => {
+                self.counts.new_sessions_shed += 1;
+                Err(Failure::Refused(CloseCode::Unavailable, String::new()))
+            }
+            said => said,
+        };
         if let Ok(Some(Heard::Identity(identity, hello))) = said {
             let joining = hello.of(identity, leftover);
             return self.depart(conn, ws, joining, effects);
@@ -205,6 +220,7 @@ impl Shard {
             // The answer to the handshake is still on its way: it goes when that is sent.
             connection.phase = Phase::Passing(Box::new(passenger));
         }
+        self.outgoing.recount(conn);
     }
 
     /// A connection was put into the other core's table, or could not be.
@@ -233,17 +249,19 @@ impl Shard {
     /// Its user's head is read, unless it is known.
     fn seat(&mut self, conn: ConnId, passenger: Passenger, effects: &mut Effects) {
         let Passenger { ws, joining, .. } = passenger;
-        let user = joining.identity.user;
+        let (user, held) = (joining.identity.user, ws.held_bytes() + joining.leftover.len());
         let connection = self.outgoing.connections.get(conn).expect("it was just placed");
         connection.ws = ws;
         connection.deadline = self.now.tick.plus(self.common.limits.hello_ticks);
         let deadline = connection.deadline;
         connection.phase = Phase::Joining(Box::new(joining));
         self.outgoing.wheel.set(conn.slot, deadline);
-        if self.draining.is_some() || self.evacuating.is_some() {
+        let is_closed = self.draining.is_some() || self.evacuating.is_some();
+        if is_closed || self.refuses_session(held) {
             self.fail_with(conn, CloseCode::Unavailable, "");
             return self.receive_again(conn, effects);
         }
+        self.outgoing.recount(conn);
         if let Some(head) = self.inboxes.committed(user) {
             self.welcome(conn, head, effects);
             return;
@@ -297,6 +315,7 @@ impl Shard {
         if !joining.leftover.is_empty() && !variants::is(Variant::LeftoverDropped) {
             self.hear(conn, &mut Vec::from(&joining.leftover[..]), effects);
         }
+        self.outgoing.recount(conn);
         self.receive_again(conn, effects);
     }
 

@@ -23,6 +23,12 @@ pub struct Holdings {
     pub unfolded: usize,
     /// Bytes of the longest send queue, and of all.
     pub queue_bytes: (usize, usize),
+    /// Bytes of memory of the session that holds most, its pages on their way included.
+    pub session_bytes: usize,
+    /// Bytes of memory of all connections: as the connections say, and as they are counted.
+    pub held: (usize, usize),
+    /// Bytes of memory that they may hold.
+    pub room: usize,
     /// Blocks that are out of the pool.
     pub blocks_out: usize,
     /// Posts that wait for their answer: the most of one session, and all.
@@ -57,6 +63,8 @@ impl Shard {
             owed: self.mesh.owed(),
             unfolded: self.inboxes.unfolded(),
             blocks_out: self.outgoing.blocks_out(),
+            held: (0, self.outgoing.budget.held()),
+            room: self.outgoing.budget.room(),
             stalled: (0, self.stalled.len()),
             catch_ups: self.catch_ups.count(),
             asked: (self.asked.len(), self.unanswered.len()),
@@ -64,6 +72,7 @@ impl Shard {
             sessions: (0, self.sessions.len()),
             ..Holdings::default()
         };
+        let page_bytes = self.common.limits.page_held_bytes_max();
         let ids: Vec<_> = self.outgoing.connections.ids().collect();
         for conn in ids {
             let Some(connection) = self.outgoing.connections.get(conn) else { continue };
@@ -72,6 +81,9 @@ impl Shard {
                 *all += count;
             };
             of_one_and_all(&mut holdings.queue_bytes, connection.queue.bytes());
+            holdings.held.0 += connection.held_bytes();
+            let session_bytes = connection.session_bytes(page_bytes);
+            holdings.session_bytes = holdings.session_bytes.max(session_bytes);
             let waits = matches!(connection.phase, Phase::Waiting | Phase::LoggingIn(_));
             holdings.in_line += usize::from(waits);
             let Phase::Live(live) = &connection.phase else { continue };

@@ -7,6 +7,7 @@ use wire::{ChannelId, Deliver, DeviceId, Event, InboxEntry, InboxSeq, ReadMarker
 
 use super::Shard;
 use super::reads::Asked;
+use crate::budget::Shed;
 use crate::committing::{Committing, Pending};
 use crate::event::Effects;
 use crate::messages::{Answer, Answered, Delivery};
@@ -165,6 +166,10 @@ impl Shard {
     }
 
     fn show_typing(&mut self, users: &Users, channel: ChannelId, user: UserId) {
+        if self.outgoing.budget.sheds(Shed::Typing) {
+            self.counts.typing_shed += 1;
+            return;
+        }
         for other in users.iter().filter(|other| *other != user) {
             for (_, conn) in self.sessions.of(other) {
                 self.outgoing.send(conn, 0, TypingFrom { channel, user });

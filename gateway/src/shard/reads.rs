@@ -19,7 +19,6 @@ use wire::{
 use super::Shard;
 use crate::connection::Connection;
 use crate::event::{Effect, Effects};
-use crate::limits::PAGE_BYTES_MAX;
 
 /// What an answer is for.
 #[derive(Clone, Debug)]
@@ -88,6 +87,10 @@ impl Shard {
     }
 
     fn ask_page(&mut self, conn: ConnId, request: u32, read: Read, effects: &mut Effects) {
+        if !self.outgoing.has_room_for_page(conn) {
+            // It has not read what it was sent, and asks for more.
+            return self.outgoing.give_up(conn);
+        }
         let live = self.outgoing.connections.get(conn).and_then(Connection::live);
         live.expect("a session asks").reads_in_flight += 1;
         self.push_read(Asked::Page { conn, request, is_sync: false }, read, effects);
@@ -120,7 +123,8 @@ impl Shard {
         let tail = self.inboxes.tail(user, after, limit as usize);
         let reaches_head = tail.len() < limit as usize;
         let head = tail.last().filter(|_| !reaches_head).map_or(head, |last| last.inbox_seq);
-        let read = Read::Sync { user, after, limit, bytes_max: PAGE_BYTES_MAX, tail, head };
+        let bytes_max = self.common.limits.bounds.page_bytes_max;
+        let read = Read::Sync { user, after, limit, bytes_max, tail, head };
         self.push_read(Asked::Page { conn, request, is_sync: true }, read, effects);
         true
     }
@@ -144,7 +148,7 @@ impl Shard {
             from: history.from,
             direction,
             limit,
-            bytes_max: PAGE_BYTES_MAX,
+            bytes_max: self.common.limits.bounds.page_bytes_max,
         };
         self.ask_page(conn, request, read, effects);
     }

@@ -8,6 +8,7 @@ use wire::{CloseCode, DeviceId, UserId};
 
 use super::Shard;
 use super::reads::Asked;
+use crate::budget::Shed;
 use crate::committing::Pending;
 use crate::connection::{Connection, Live, Phase};
 use crate::event::{Effect, Effects};
@@ -41,6 +42,7 @@ impl Shard {
         if !waits || self.may_sequence() {
             self.drain_deliveries(effects);
         }
+        self.watch_memory();
         self.drain_offers(effects);
         self.resume_stalled(effects);
         if self.now.tick > self.outgoing.wheel.now() {
@@ -62,6 +64,8 @@ impl Shard {
             self.counts.slow_consumers += 1;
             self.close_session(conn, CloseCode::SlowConsumer, effects);
         }
+        self.watch_memory();
+        self.shed_slow_consumers(effects);
         self.fold();
         let fanned_out = self.ledger.fanned_out_below(self.committing.next_to_release());
         let folded = self.inboxes.folded_below(self.committing.open_number());
@@ -221,6 +225,10 @@ impl Shard {
         counts.unfolded_entries = self.inboxes.unfolded() as u64;
         counts.waiting_for_disk = self.committing.waiting() as u64;
         counts.send_blocks_out = self.outgoing.blocks_out() as u64;
+        let budget = &self.outgoing.budget;
+        counts.session_memory_bytes = budget.held() as u64;
+        counts.session_memory_bytes_max = budget.room() as u64;
+        counts.shedding = Shed::ALL.iter().filter(|shed| budget.sheds(**shed)).count() as u64;
         let (doorway, desk) = self.admission.waiting();
         counts.admissions_waiting = (doorway + desk) as u64;
         counts.catch_ups_waiting = self.catch_ups.count().1 as u64;
@@ -241,6 +249,12 @@ impl Shard {
         let asked = self.asked.capacity() * size_of::<Asked>();
         let queues = self.mesh.memory_bytes() + self.committing.memory_bytes() + asked;
         account.set(Part::Queues, queues);
+        // What sessions hold is counted as it changes.
+        let parts = Part::ALL.iter().filter(|part| **part != Part::SendBlocks);
+        let tables: u64 = parts.map(|part| account.get(*part)).sum();
+        let tables = usize::try_from(tables).unwrap_or(usize::MAX);
+        let idle = self.outgoing.idle_block_bytes();
+        self.outgoing.budget.set_base(tables.saturating_add(idle));
     }
 
     /// The connection's state (for tests and tools).

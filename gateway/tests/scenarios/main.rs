@@ -6,6 +6,7 @@ mod sim;
 mod ending;
 mod folding;
 mod groups;
+mod memory;
 mod posting;
 mod pressure;
 mod reading;

@@ -41,6 +41,7 @@ impl Setup {
     pub(crate) fn cores(cores: u16) -> Self {
         let mut limits = Limits::new(&Config::default()).expect("the defaults are valid");
         limits.cores = cores;
+        limits.core_bytes_max = 1 << 30; // Whatever machine this is.
         Self {
             cores,
             limits,

@@ -20,6 +20,9 @@ const CATCH_UP_SLACK: usize = 64;
 /// What a queue may be over its bound by: a close frame.
 const QUEUE_SLACK_BYTES: usize = 128;
 
+/// What a core may hold beyond its room: the blocks of close frames, which are always sent.
+const CLOSES_MAX: usize = 32;
+
 impl World {
     /// Compares each core's holdings with their bounds.
     pub(crate) fn check_bounds(&mut self) {
@@ -38,6 +41,18 @@ impl World {
             ("batches", holdings.batches_in_flight + holdings.batches_refused, BATCHES_PER_CORE, 0),
             ("backlog", holdings.owed, 0, BACKLOG_MAX),
             ("send queue", holdings.queue_bytes.0, limits.send_queue_bytes_max, QUEUE_SLACK_BYTES),
+            (
+                "memory of a session",
+                holdings.session_bytes,
+                limits.session_bytes_max,
+                limits.send_blocks.1,
+            ),
+            (
+                "memory of a core",
+                holdings.held.0,
+                limits.bounds.room_bytes_max,
+                CLOSES_MAX * limits.send_blocks.1,
+            ),
             ("send blocks", holdings.blocks_out, limits.send_blocks.0, 0),
             (
                 "posts in flight",
@@ -49,12 +64,14 @@ impl World {
             ("reads in flight", holdings.reads_in_flight.0, READS_IN_FLIGHT_MAX.into(), 0),
         ];
         for (name, found, most, slack) in rows {
-            let bound = most + slack;
+            let bound = most.saturating_add(slack);
             assert!(found <= bound, "bounds: {name} of core {core}: {found}, at most {bound}");
             if found >= most && found > 0 {
                 self.trace.count(|stats| *stats.bounds.entry(name).or_default() += 1);
             }
         }
+        let (held, counted) = holdings.held;
+        assert_eq!(held, counted, "bounds: memory of core {core}, as it is and as it is counted");
         let (stalled, listed) = holdings.stalled;
         assert!(
             stalled <= listed,

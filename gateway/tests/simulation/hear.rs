@@ -376,9 +376,11 @@ impl World {
             1000 => session.said_bye,
             1001 => faults.drained,
             // Also who waited for her turn until the clock made a leap, or until a later connection
-            // of her device had a session.
+            // of her device had a session; or for whom there was no memory.
             4503 => {
-                faults.drained || session.welcomed.is_none() && (faults.late || session.has_rival)
+                let is_short = limits.bounds.room_bytes_max < usize::MAX;
+                let may_be = faults.late || session.has_rival || is_short;
+                faults.drained || session.welcomed.is_none() && may_be
             }
             4401 => faults.wall_clock,
             4408 => limits.silence_ticks < u32::MAX || faults.late,

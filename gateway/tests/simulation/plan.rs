@@ -82,10 +82,15 @@ fn setup(rng: &mut Rng) -> Setup {
         limits.retry_scan_max = one_of(rng, &[100_000, 100_000, 20]);
         limits.silence_ticks = one_of(rng, &[u32::MAX, u32::MAX, SILENCE_TICKS]);
         limits.send_queue_bytes_max = one_of(rng, &[40_000, 40_000, 1 << 20]);
+        limits.session_bytes_max = one_of(rng, &[150_000, 150_000, 4 << 20]);
         limits.send_blocks = one_of(rng, &[(32, 4096), (1000, 1024), (1000, 16 * 1024)]);
         limits.ring.buffer_bytes = one_of(rng, &[64, 512, 4096]);
         limits.admissions_per_second_max = one_of(rng, &[1_000_000, 40, 200]);
         let bounds = &mut limits.bounds;
+        bounds.page_bytes_max = one_of(rng, &[10_000, 30_000]);
+        // For a few sessions that read nothing beside those that do.
+        let room = 16 * limits.send_blocks.1 + 60_000;
+        bounds.room_bytes_max = one_of(rng, &[usize::MAX, usize::MAX, room]);
         bounds.catch_ups_max = one_of(rng, &[1, 3, bounds.catch_ups_max]);
         bounds.window_max = one_of(rng, &[4, 32, bounds.window_max]);
         bounds.outstanding_max = one_of(rng, &[2, 16, bounds.outstanding_max]);

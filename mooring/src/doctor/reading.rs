@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use gateway::host_memory;
+
 use super::machine::{
     CONNTRACK, Conntrack, FILE_MAX, FILE_NR, HUGE_PAGES, IO_URING_DISABLED, Machine, NR_OPEN,
     OSRELEASE, PORT_RANGE, Process, SOMAXCONN, SYN_BACKLOG, SYNCOOKIES, SysctlPath, TCP_MEM,
@@ -42,7 +44,7 @@ impl Reader {
             has_seccomp: self.field("proc/self/status", "Seccomp").is_some_and(|mode| mode != "0"),
             locks_freely: self.has_capability(CAP_IPC_LOCK),
             memory_available_bytes: self.memory_available_bytes(),
-            memory_limit_bytes: self.memory_limit_bytes(),
+            memory_limit_bytes: host_memory::limit_bytes(&self.root),
             huge_pages: self.text(HUGE_PAGES).as_deref().and_then(chosen),
         }
     }
@@ -64,36 +66,6 @@ impl Reader {
         let value = self.field("proc/meminfo", "MemAvailable")?;
         let kibibytes: u64 = value.strip_suffix("kB")?.trim().parse().ok()?;
         kibibytes.checked_mul(1024)
-    }
-
-    /// The least that the control groups of this process permit; none if none of them bounds it.
-    /// The kernel's objects of a socket count there too.
-    fn memory_limit_bytes(&self) -> Option<u64> {
-        let groups = self.text("proc/self/cgroup")?;
-        let limits = groups.lines().filter_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
-            let (mount, file) = match controllers {
-                "" => ("sys/fs/cgroup", "memory.max"),
-                _ if controllers.split(',').any(|name| name == "memory") => {
-                    ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
-                }
-                _ => return None,
-            };
-            self.least(mount, path, file)
-        });
-        // Version 1 says "no limit" as a number next to the greatest.
-        limits.filter(|limit| *limit < 1 << 62).min()
-    }
-
-    /// The least of a group and those that hold it.
-    fn least(&self, mount: &str, group: &str, file: &str) -> Option<u64> {
-        let group = Path::new(group.trim_start_matches('/'));
-        let limits = group.ancestors().filter_map(|group| {
-            let path = Path::new(mount).join(group).join(file);
-            self.text(path)?.parse().ok()
-        });
-        limits.min()
     }
 
     /// The value of a line `name: value`.
@@ -197,40 +169,5 @@ mod tests {
         ]);
         let expected = Machine { process: Process::default(), ..Machine::default() };
         assert_eq!(reader.machine(Process::default()), expected);
-    }
-
-    #[test]
-    fn the_least_limit_of_the_groups_bounds_the_memory() {
-        let two = ("proc/self/cgroup", "0::/a/b\n");
-        let one = ("proc/self/cgroup", "9:cpu:/x\n4:memory:/a\n0::/\n");
-        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<u64>);
-        let rows: [Row<'_>; 6] = [
-            ("no groups", &[], None),
-            ("own", &[two, ("sys/fs/cgroup/a/b/memory.max", "4096\n")], Some(4096)),
-            (
-                "parent's",
-                &[
-                    two,
-                    ("sys/fs/cgroup/a/b/memory.max", "max\n"),
-                    ("sys/fs/cgroup/a/memory.max", "8192\n"),
-                ],
-                Some(8192),
-            ),
-            ("none", &[two, ("sys/fs/cgroup/a/b/memory.max", "max\n")], None),
-            (
-                "version 1",
-                &[one, ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1000\n")],
-                Some(1000),
-            ),
-            (
-                "version 1, none",
-                &[one, ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "9223372036854771712\n")],
-                None,
-            ),
-        ];
-        for (name, files, expected) in rows {
-            let (_folder, reader) = tree(files);
-            assert_eq!(reader.machine(Process::default()).memory_limit_bytes, expected, "{name}");
-        }
     }
 }
