@@ -9,6 +9,8 @@
 //!
 //! A session that *resumes* keeps its ticket, epoch and cursor over a reset, and goes on from them.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -18,10 +20,11 @@ use wire::client::{Credential, CursorAck, Hello, Ping, Sync};
 use wire::server::{ChannelReady, Limits, Posted, Rejected, Resume, Welcome};
 use wire::{ClientBody, Deliver, DeviceId, Epoch, InboxSeq, ServerBody, UserId};
 use ws::handshake::{ClientRequest, Progress, read_response};
-use ws::{Event, MaskKey, Role, Session, encoder};
+use ws::{Event, MaskKey, Role, Session, TextPolicy, encoder};
 
 use crate::clock::Nanos;
 use crate::ending::Ending;
+use crate::scenario::{Foreign, NO_LIMITS, fill};
 use crate::target::Target;
 
 /// Deliveries after which the cursor is acknowledged.
@@ -87,6 +90,8 @@ struct State {
     user: UserId,
     device: DeviceId,
     token: Box<str>,
+    /// Set if the server is not Mooring.
+    foreign: Option<Arc<Foreign>>,
     resumes: bool,
     /// Of the last Welcome, if the session resumes; until it is refused.
     ticket: Option<Box<[u8]>>,
@@ -111,6 +116,7 @@ impl Client {
             user,
             device,
             token,
+            foreign: None,
             resumes,
             ticket: None,
             epoch: Epoch::NONE,
@@ -130,7 +136,10 @@ impl Client {
     pub(crate) fn handle_connected(&mut self, kit: &mut Kit, target: &Target, out: &mut BytesMut) {
         let mut key = [0; 16];
         kit.rng.fill_bytes(&mut key);
-        request(target, key).append(out).expect("host and path were checked with the URL");
+        self.state.foreign.clone_from(&target.foreign);
+        let path = self.state.path(target);
+        let request = request(target, &path, key);
+        request.append(out).expect("host and path were checked with the URL");
         self.socket = Socket::Handshake { key, head: Vec::new() };
     }
 
@@ -152,14 +161,24 @@ impl Client {
             Socket::Open(session) => self.state.handle_input(session, kit, now, input, out, news),
             Socket::Handshake { key, head } => {
                 head.extend_from_slice(input);
-                let response = match read_response(head, &request(target, *key)) {
+                let path = self.state.path(target);
+                let response = match read_response(head, &request(target, &path, *key)) {
                     Ok(Progress::Incomplete) => return Ok(()),
                     Ok(Progress::Complete(response)) => response,
                     Err(refusal) => return Err(Ending::Refused(refusal)),
                 };
                 let mut rest = head.split_off(response.head_bytes);
-                let mut session = Session::new(Role::Client, MESSAGE_BYTES_MAX);
-                self.state.say_hello(kit, out);
+                let mut session = match self.state.foreign.clone() {
+                    None => {
+                        self.state.say_hello(kit, out);
+                        Session::new(Role::Client, MESSAGE_BYTES_MAX)
+                    }
+                    Some(foreign) => {
+                        self.state.open_foreign(&foreign, kit, out, news);
+                        let (role, text) = (Role::Client, TextPolicy::Utf8);
+                        Session::with_text(role, MESSAGE_BYTES_MAX, text)
+                    }
+                };
                 let result = self.state.handle_input(&mut session, kit, now, &mut rest, out, news);
                 self.socket = Socket::Open(session);
                 result
@@ -244,6 +263,37 @@ impl Client {
 }
 
 impl State {
+    /// What is asked for: to another server, with the session's number in it.
+    fn path<'t>(&self, target: &'t Target) -> Cow<'t, str> {
+        match &target.foreign {
+            None => Cow::Borrowed(&target.path),
+            Some(_) => Cow::Owned(fill(&target.path, self.user.get())),
+        }
+    }
+
+    fn open_foreign(
+        &mut self,
+        foreign: &Foreign,
+        kit: &mut Kit,
+        out: &mut BytesMut,
+        news: &mut impl FnMut(&News<'_>),
+    ) {
+        if let Some(opening) = foreign.opening(self.user.get()) {
+            let key = mask(kit);
+            encoder::append_binary(out, opening.as_bytes(), Some(key));
+        }
+        if foreign.begins_at_once() {
+            self.begin_foreign(news);
+        }
+    }
+
+    /// Has an empty inbox and no limits, which are Mooring's.
+    fn begin_foreign(&mut self, news: &mut impl FnMut(&News<'_>)) {
+        if !std::mem::replace(&mut self.is_live, true) {
+            news(&News::Live(InboxSeq::ZERO, NO_LIMITS));
+        }
+    }
+
     fn say_hello(&mut self, kit: &mut Kit, out: &mut BytesMut) {
         let token = Credential::Token(&self.token);
         let hello = Hello {
@@ -297,7 +347,12 @@ impl State {
                     continue;
                 }
                 Ok(Some(Event::Pong(_))) => continue,
-                Ok(Some(Event::Text(_))) => unreachable!("text is refused by this session"),
+                Ok(Some(Event::Text(text))) => {
+                    match self.handle_frame(kit, now, text.as_bytes(), out, news) {
+                        Ok(()) => continue,
+                        Err(ending) => ending,
+                    }
+                }
                 Ok(Some(Event::Close(frame))) => {
                     let ending = Ending::closed(frame.code.map(ws::CloseCode::get), frame.reason);
                     let code = frame.code;
@@ -322,6 +377,12 @@ impl State {
         out: &mut BytesMut,
         news: &mut impl FnMut(&News<'_>),
     ) -> Result<(), Ending> {
+        if let Some(foreign) = &self.foreign {
+            if foreign.begins_with(frame) {
+                self.begin_foreign(news);
+            }
+            return Ok(());
+        }
         let body = wire::decode_server(frame).map_err(Ending::Frame)?.body;
         if let ServerBody::Welcome(welcome) = body {
             return self.handle_welcome(kit, now, &welcome, news);
@@ -416,9 +477,12 @@ impl State {
     }
 }
 
-fn request(target: &Target, key: [u8; 16]) -> ClientRequest<'_> {
-    let subprotocol = Some(wire::limits::SUBPROTOCOL);
-    ClientRequest { host: &target.host, target: &target.path, key, subprotocol, fields: &[] }
+fn request<'t>(target: &'t Target, path: &'t str, key: [u8; 16]) -> ClientRequest<'t> {
+    let subprotocol = match &target.foreign {
+        None => Some(wire::limits::SUBPROTOCOL),
+        Some(foreign) => foreign.subprotocol.as_deref(),
+    };
+    ClientRequest { host: &target.host, target: path, key, subprotocol, fields: &[] }
 }
 
 fn mask(kit: &mut Kit) -> MaskKey {

@@ -200,11 +200,12 @@ fn options(chat: &ChatPlan, share: Share, run: u32, work: &Assignment) -> ChatOp
 }
 
 fn mint(plan: &Plan, screen: &mut Screen) -> Result<Vec<Box<str>>> {
+    let count = usize::try_from(plan.scenario.sessions())?;
     let minter = match &plan.key {
+        KeySource::None => return Ok(vec![Box::default(); count]),
         KeySource::Data(data) => Minter::of_data(data, wall_seconds())?,
         KeySource::Key(key) => Minter::of_key(key, wall_seconds())?,
     };
-    let count = usize::try_from(plan.scenario.sessions())?;
     let tokens = minter.mint(plan.first_user, count, machine::processors(), |made| {
         screen.state(&format!("tokens {made} of {count}"));
     });

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::engine::{DESCRIPTORS_SPARE, SESSIONS_PER_THREAD_MAX};
 use crate::plan::{ChatPlan, ConnectPlan, IdlePlan, KeySource, Plan, Scenario, StormPlan};
+use crate::scenario::ForeignArgs;
 use crate::schedule::Arrivals;
 use crate::stamp::STAMP_BYTES;
 use crate::target::Target;
@@ -60,10 +62,12 @@ enum ScenarioArgs {
     Connect(ConnectArgs),
     /// Sessions that hang up all at once and come back, while others talk.
     Storm(StormArgs),
+    /// Idle sessions on a server that is not Mooring.
+    Foreign(ForeignArgs),
 }
 
 #[derive(Args, Debug)]
-struct CommonArgs {
+pub(crate) struct CommonArgs {
     /// The server: ws://host:port/path. Several are used in turn.
     #[arg(long, required = true, num_args = 1.., value_delimiter = ',')]
     url: Vec<String>,
@@ -205,21 +209,29 @@ pub(crate) fn parse(args: &[OsString], files_max: u64) -> Result<Plan, clap::Err
 }
 
 fn check(scenario: ScenarioArgs, command: String, files_max: u64) -> Result<Plan, String> {
+    let mut foreign = None;
     let (scenario, common) = match scenario {
         ScenarioArgs::Chat(args) => check_chat(args)?,
         ScenarioArgs::Idle(args) => check_idle(args)?,
         ScenarioArgs::Connect(args) => check_connect(args)?,
         ScenarioArgs::Storm(args) => check_storm(args)?,
+        ScenarioArgs::Foreign(args) => {
+            foreign = Some(Arc::new(args.server()));
+            let idle = IdlePlan { idle: at_least_one(args.sessions)?, chat: None };
+            (Scenario::Idle(idle), args.common)
+        }
     };
     let sessions = scenario.sessions();
     let problem = format!("more than {SESSIONS_MAX} sessions: split the run over several hosts");
     let sessions = u32::try_from(sessions).ok().filter(|sessions| *sessions <= SESSIONS_MAX);
     let sessions = sessions.ok_or(problem)?;
     let targets = common.url.iter().map(|url| Target::parse(url)).collect::<Result<Vec<_>, _>>();
-    let targets = targets.map_err(|error| format!("--url {error}"))?;
+    let mut targets = targets.map_err(|error| format!("--url {error}"))?;
+    targets.iter_mut().for_each(|target| target.foreign.clone_from(&foreign));
     let key = match (common.data, common.key) {
         (Some(data), _) => KeySource::Data(data),
         (None, Some(key)) => KeySource::Key(key),
+        (None, None) if foreign.is_some() => KeySource::None,
         (None, None) => {
             return Err("--data DIR (the server's data directory) or --key FILE (one of its \
                         keys/*.pem) is needed to sign tokens"
@@ -284,11 +296,13 @@ fn check_chat(args: ChatArgs) -> Result<(Scenario, CommonArgs), String> {
     Ok((Scenario::Chat(plan), args.common))
 }
 
+fn at_least_one(sessions: u32) -> Result<u32, String> {
+    let problem = "--sessions is 0: ask for at least one";
+    if sessions == 0 { Err(problem.to_owned()) } else { Ok(sessions) }
+}
+
 fn check_idle(args: IdleArgs) -> Result<(Scenario, CommonArgs), String> {
-    let sessions = args.sessions;
-    if sessions == 0 {
-        return Err("--sessions is 0: ask for at least one".to_owned());
-    }
+    let sessions = at_least_one(args.sessions)?;
     let Some(percent) = args.chat_percent else {
         return Ok((Scenario::Idle(IdlePlan { idle: sessions, chat: None }), args.common));
     };
@@ -308,9 +322,7 @@ fn check_idle(args: IdleArgs) -> Result<(Scenario, CommonArgs), String> {
 
 fn check_connect(args: ConnectArgs) -> Result<(Scenario, CommonArgs), String> {
     let ConnectArgs { sessions, resume, common } = args;
-    if sessions == 0 {
-        return Err("--sessions is 0: ask for at least one".to_owned());
-    }
+    let sessions = at_least_one(sessions)?;
     Ok((Scenario::Connect(ConnectPlan { sessions, resumes: resume }), common))
 }
 

@@ -14,6 +14,8 @@ pub(crate) enum KeySource {
     Data(PathBuf),
     /// In this file.
     Key(PathBuf),
+    /// Nowhere: the server is not Mooring, and wants no token.
+    None,
 }
 
 /// A checked command line.

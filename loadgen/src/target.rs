@@ -1,6 +1,9 @@
 //! Where the server is: `ws://host:port/path`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use crate::scenario::Foreign;
 
 /// What is asked for if the URL has no path.
 const PATH_DEFAULT: &str = "/v1/ws";
@@ -25,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// Where to connect to.
     pub(crate) address: SocketAddr,
+    /// What is there, if it is not Mooring.
+    pub(crate) foreign: Option<Arc<Foreign>>,
 }
 
 /// Why a URL is not one.
@@ -74,7 +79,7 @@ impl Target {
             return Err(TargetError::Host(whole()));
         }
         let address = resolve(name, port).ok_or_else(|| TargetError::Unknown(whole()))?;
-        Ok(Self { url: whole(), host: host.to_owned(), path, address })
+        Ok(Self { url: whole(), host: host.to_owned(), path, address, foreign: None })
     }
 
     /// The local address of the `index`th connection to this target; `None`: the kernel's choice.

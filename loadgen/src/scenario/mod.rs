@@ -4,6 +4,7 @@
 //! `plan::Scenario`, and an arm in `conductor`.
 
 mod chat;
+mod foreign;
 mod idle;
 mod members;
 mod returning;
@@ -19,6 +20,7 @@ use crate::engine::Desk;
 use crate::histogram::Latencies;
 use crate::oracle::Findings;
 pub(crate) use chat::{Chat, ChatOptions};
+pub(crate) use foreign::{Foreign, ForeignArgs, NO_LIMITS, fill};
 pub(crate) use idle::Idle;
 pub(crate) use returning::{Returning, ReturningOptions};
 
@@ -42,19 +44,28 @@ impl Window {
 
 /// What a scenario does on one thread.
 ///
-/// `handle_*`: the world told. `prepare`, `begin`, `send_due`: verbs. The others tell.
+/// `handle_*`: the world told. `prepare`, `begin`, `send_due`: verbs. The others tell. What a
+/// scenario does not say is that of sessions that say nothing and are owed nothing.
 pub(crate) trait Script {
     /// Whether nothing can be done without every session.
-    fn needs_all(&self) -> bool;
+    fn needs_all(&self) -> bool {
+        false
+    }
 
     /// How many sessions receive bursts, not now and then a heartbeat's answer.
-    fn lively(&self) -> u32;
+    fn lively(&self) -> u32 {
+        0
+    }
 
     /// Whether this is one of them.
-    fn is_lively(&self, session: u32) -> bool;
+    fn is_lively(&self, _session: u32) -> bool {
+        false
+    }
 
     /// A session tells something. `true` if it is now where it was before it hung up on purpose.
-    fn handle_news(&mut self, session: u32, news: &News<'_>, now: Nanos) -> bool;
+    fn handle_news(&mut self, _session: u32, _news: &News<'_>, _now: Nanos) -> bool {
+        false
+    }
 
     /// A live session hangs up on purpose, and comes back with this cursor; `None`: it stays.
     fn hang_up(&mut self, _session: u32) -> Option<InboxSeq> {
@@ -67,41 +78,58 @@ pub(crate) trait Script {
     }
 
     /// A live session has ended for good.
-    fn handle_ended(&mut self, session: u32);
+    fn handle_ended(&mut self, _session: u32) {}
 
     /// A live session has ended and is to come back.
-    fn handle_broken(&mut self, session: u32);
+    fn handle_broken(&mut self, _session: u32) {}
 
     /// Makes what the run needs; called until it says that everything is there.
     ///
     /// # Errors
     /// It cannot be made.
-    fn prepare(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Result<bool>;
+    fn prepare(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Result<bool> {
+        Ok(true)
+    }
 
     /// What [`Self::prepare`] waits for.
-    fn preparing(&self) -> String;
+    fn preparing(&self) -> String {
+        String::new()
+    }
 
     /// When it will be.
-    fn begin(&mut self, window: Window);
+    fn begin(&mut self, _window: Window) {}
 
     /// Sends what is due, and tells when something is due next.
-    fn send_due(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Nanos;
+    fn send_due(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Nanos {
+        Nanos::NEVER
+    }
 
     /// Sends again what is to be sent again by now, also after the window; tells when something is
     /// next.
-    fn send_again(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Nanos;
+    fn send_again(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Nanos {
+        Nanos::NEVER
+    }
 
     /// The window ends earlier than it was said to, now.
-    fn cut(&mut self, end: Nanos);
+    fn cut(&mut self, _end: Nanos) {}
 
     /// Whether something should still come.
-    fn is_owed(&self) -> bool;
+    fn is_owed(&self) -> bool {
+        false
+    }
 
     /// What happened since the last call.
-    fn progress(&mut self, now: Nanos) -> Progress;
+    fn progress(&mut self, _now: Nanos) -> Progress {
+        Progress::default()
+    }
 
     /// What happened in all.
-    fn finish(self) -> Option<Traffic>;
+    fn finish(self) -> Option<Traffic>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// A thread's last second.

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use wire::client::Post;
 use wire::{ChannelId, Deliver, Event, InboxSeq, Nonce, UserId};
 
-use super::{Progress, Script, Traffic, Window};
+use super::{Progress, Script, Traffic};
 use crate::client::News;
 use crate::clock::Nanos;
 use crate::engine::Desk;
@@ -148,14 +148,6 @@ impl Script for Returning {
         self.options.waiting > 0
     }
 
-    fn lively(&self) -> u32 {
-        0
-    }
-
-    fn is_lively(&self, _session: u32) -> bool {
-        false
-    }
-
     fn hang_up(&mut self, session: u32) -> Option<InboxSeq> {
         let device = &mut self.devices[session as usize];
         (device.is_away, device.seen) = (true, device.base);
@@ -193,9 +185,6 @@ impl Script for Returning {
         self.devices[session as usize].is_gone = true;
     }
 
-    // On its way back it may break again: it goes on from where it got to.
-    fn handle_broken(&mut self, _session: u32) {}
-
     fn prepare(&mut self, now: Nanos, desk: &mut Desk<'_>) -> Result<bool> {
         if let Some(failure) = &self.failure {
             bail!("{failure}");
@@ -211,18 +200,6 @@ impl Script for Returning {
         let (ready, all) = (self.ready, self.options.sessions);
         format!("{} messages are answered, {ready} of {all} sessions have theirs", self.answered)
     }
-
-    fn begin(&mut self, _window: Window) {}
-
-    fn send_due(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Nanos {
-        Nanos::NEVER
-    }
-
-    fn send_again(&mut self, _now: Nanos, _desk: &mut Desk<'_>) -> Nanos {
-        Nanos::NEVER
-    }
-
-    fn cut(&mut self, _end: Nanos) {}
 
     fn is_owed(&self) -> bool {
         self.devices.iter().any(|device| device.is_away && !device.is_gone)
