@@ -8,6 +8,7 @@ mod cache;
 mod ci;
 mod clock;
 mod codegen;
+mod compare;
 mod conformance;
 mod connect_rate;
 mod console;
@@ -69,6 +70,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Measure how fast sessions begin, beside a ring that only accepts, in the same run.
     ConnectRate(connect_rate::Arguments),
+    /// Measure what an idle session takes, here and on other servers that hold WebSockets.
+    Compare(compare::Arguments),
     /// Let very many sessions come back at once, and measure what established ones feel.
     Storm(storm::Arguments),
     /// Hold more and more sessions, a million at last, and measure what they cost and feel.
@@ -104,6 +107,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Ci => ci::ci()?,
         Task::Bench(arguments) => bench::bench(arguments.clone())?,
         Task::ConnectRate(arguments) => connect_rate::connect_rate(arguments)?,
+        Task::Compare(arguments) => compare::compare(arguments)?,
         Task::Storm(arguments) => storm::storm(arguments)?,
         Task::Million(arguments) => million::million(arguments.clone())?,
         Task::Codegen { check } => {

@@ -74,6 +74,25 @@ pub(crate) const VALGRIND: Tool = Tool {
     is_there: || answers("valgrind", &["--version"]),
 };
 
+/// Another server that holds WebSockets.
+pub(crate) const NCHAN: Tool = Tool {
+    name: "nginx with nchan",
+    why: "holds sessions to compare with",
+    package: "libnginx-mod-nchan",
+    is_there: || {
+        let module = Path::new("/usr/lib/nginx/modules/ngx_nchan_module.so");
+        module.is_file() && answers("nginx", &["-v"])
+    },
+};
+
+/// And another.
+pub(crate) const NATS: Tool = Tool {
+    name: "nats-server",
+    why: "holds sessions to compare with",
+    package: "nats-server",
+    is_there: || answers("nats-server", &["--version"]),
+};
+
 /// Tools are missing and this user may not install them.
 #[derive(Debug)]
 pub(crate) struct Missing {
