@@ -20,9 +20,6 @@ const CATCH_UP_SLACK: usize = 64;
 /// What a queue may be over its bound by: a close frame.
 const QUEUE_SLACK_BYTES: usize = 128;
 
-/// What a core may hold beyond its room: the blocks of close frames, which are always sent.
-const CLOSES_MAX: usize = 32;
-
 impl World {
     /// Compares each core's holdings with their bounds.
     pub(crate) fn check_bounds(&mut self) {
@@ -51,7 +48,8 @@ impl World {
                 "memory of a core",
                 holdings.held.0,
                 limits.bounds.room_bytes_max,
-                CLOSES_MAX * limits.send_blocks.1,
+                // Of those who are being closed, who get that frame whatever there is.
+                (holdings.connections - holdings.sessions.0) * limits.send_blocks.1,
             ),
             ("send blocks", holdings.blocks_out, limits.send_blocks.0, 0),
             (
