@@ -265,6 +265,9 @@ impl World {
     /// Transmits a mail; marked as a retry or not.
     pub(crate) fn transmit(&mut self, device: usize, index: usize, marked: bool) {
         let client = self.devices[device].client;
+        // What is sent before Welcome may be served late, after what was repeated elsewhere.
+        let session = client.and_then(|client| self.sessions.get(&client));
+        let marked = marked || session.is_none_or(|session| session.welcomed.is_none());
         let mail = &mut self.devices[device].outbox[index];
         let is_first = !std::mem::replace(&mut mail.was_sent, true);
         mail.waits_on = client;
