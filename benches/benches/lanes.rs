@@ -1,4 +1,4 @@
-//! One lane a core, into which all others push, or one lane a pair of cores (docs/decisions, 0013).
+//! One lane a core, into which all others push, or one lane a pair of cores (docs/decisions, 0016).
 //! `cargo bench -p benches --bench lanes`.
 //!
 //! Both hold 4,096 in all. Whoever finds no room, or nothing, gives way to the other threads, as
