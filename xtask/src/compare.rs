@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::bench::figures::{self, median};
 use crate::bench::plot;
 use crate::environment::{self, Environment};
 use crate::{console, prerequisites};
@@ -203,13 +204,11 @@ fn page(
     writeln!(
         page,
         "`cargo xtask compare --rounds {rounds} --sessions {sessions} --seconds {seconds}` on {}, \
-         {} processors, Linux {}, shared and noisy: medians (least–most) over the rounds, in which \
-         the servers take turns. Each server has one process that works (one core, one worker, one \
-         processor of Go), the load generator one thread beside it. The number of sessions is what \
+         shared and noisy: medians (least–most) over the rounds, in which the servers take turns. \
+         Each server has one process that works (one core, one worker, one processor of Go), the \
+         load generator one thread beside it. The number of sessions is what \
          the limit of open files of that machine leaves to one process; it is no server's own.\n",
-        machine["cpu"].as_str().unwrap_or("unknown"),
-        machine["processors"],
-        machine["kernel"].as_str().unwrap_or("unknown")
+        figures::machine(machine)
     )?;
     writeln!(
         page,
@@ -244,12 +243,6 @@ fn figures(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::MAX, f64::min);
     let most = values.iter().copied().fold(f64::MIN, f64::max);
     format!("{:.0} ({least:.0}–{most:.0})", median(values))
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::bench::figures::median;
 use crate::bench::server::Server;
 use crate::environment::{self, Environment};
 use crate::{console, prerequisites};
@@ -137,12 +138,6 @@ fn number(value: &Value, pointer: &str) -> Result<f64> {
     let number = found.with_context(|| format!("no {pointer} in {value}"))?;
     ensure!(number > 0.0, "{pointer} is {number}");
     Ok(number)
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn range(values: &[f64]) -> (f64, f64) {

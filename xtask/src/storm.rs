@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::bench::figures;
 use crate::bench::plot::{Line, lines};
 use crate::bench::server::Server;
 use crate::environment::{self, Environment};
@@ -137,11 +138,9 @@ fn page(arguments: &Arguments, storms: &[Storm]) -> Result<String> {
     writeln!(
         page,
         "`cargo xtask storm --sessions {sessions} --established {established} --rate {rate} \
-         --over {over} --jitter {jitter} --calm {calm}` on {}, {} processors, Linux {}, shared and \
+         --over {over} --jitter {jitter} --calm {calm}` on {}, shared and \
          noisy, with both ends on it.\n",
-        machine["cpu"].as_str().unwrap_or("unknown"),
-        machine["processors"],
-        machine["kernel"].as_str().unwrap_or("unknown")
+        figures::machine(machine)
     )?;
     writeln!(
         page,

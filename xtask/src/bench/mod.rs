@@ -3,6 +3,7 @@
 //! Each round measures the bare echo and the bare fan-out, then every rate, so that what a shared
 //! machine does to one it does to the others; the report gives medians over the rounds.
 
+pub(crate) mod figures;
 pub(crate) mod plot;
 mod profile;
 mod report;

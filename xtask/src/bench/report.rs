@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::figures::median;
 use super::plot::{Bars, Line, bars, lines};
 use super::profile::Profile;
 use super::{Arguments, Measured, Sample};
@@ -211,12 +212,6 @@ fn group_sizes(samples: &[Sample], rate: u64) -> Vec<(String, f64)> {
     let share =
         |(bound, count): &(f64, u64)| (format!("{bound}"), *count as f64 / total.max(1) as f64);
     sums[..last].iter().map(share).collect()
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

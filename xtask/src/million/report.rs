@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::watch::Sample;
 use super::{Arguments, Step};
+use crate::bench::figures::{self, median};
 use crate::bench::plot::{Bars, Line, bars, linear};
 use crate::console;
 
@@ -80,12 +81,10 @@ fn page(arguments: &Arguments, steps: &[Step]) -> Result<String> {
     writeln!(
         page,
         "`cargo xtask million --steps {} --chat-percent {chat_percent} --rate {rate} --seconds \
-         {seconds} --heartbeat {heartbeat}` on {}, {} processors, Linux {}, shared and noisy, with \
+         {seconds} --heartbeat {heartbeat}` on {}, shared and noisy, with \
          both ends on it.\n",
         counts.join(","),
-        machine["cpu"].as_str().unwrap_or("unknown"),
-        machine["processors"],
-        machine["kernel"].as_str().unwrap_or("unknown")
+        figures::machine(machine)
     )?;
     writeln!(
         page,
@@ -145,13 +144,9 @@ pub(super) fn row(step: &Step) -> String {
 fn while_held(step: &Step) -> (f64, f64) {
     let all = step.watched.held.sessions;
     let held = || step.watched.samples.iter().filter(|sample| sample.sessions == all);
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
     (
-        median(held().map(|sample| sample.server).collect()),
-        median(held().map(|sample| sample.generator).collect()),
+        median(&held().map(|sample| sample.server).collect::<Vec<_>>()),
+        median(&held().map(|sample| sample.generator).collect::<Vec<_>>()),
     )
 }
 
