@@ -412,6 +412,8 @@ impl State {
             | ServerBody::ChannelPage(_)
             | ServerBody::TypingFrom(_)
             | ServerBody::Pong(_)
+            | ServerBody::ServiceWelcome(_)
+            | ServerBody::ServiceDone(_)
             | ServerBody::Unknown(_) => {}
         }
         Ok(())

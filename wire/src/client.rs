@@ -3,13 +3,15 @@
 
 use crate::log::{ChannelKind, Role};
 use crate::number::numbered;
-use crate::{ChannelId, DeviceId, Epoch, InboxSeq, Nonce, Seq, Users};
+use crate::{ChannelId, DeviceId, Epoch, InboxSeq, Nonce, Seq, Timestamp, UserId, Users};
 
 /// One frame from the device. Its encoding is [`crate::Encoder::client`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClientFrame<'a> {
     /// Chosen by the device; comes back in the answer.
     pub request: u32,
+    /// For whom a service asks; `None` on a person's session.
+    pub as_user: Option<UserId>,
     /// What it says.
     pub body: ClientBody<'a>,
 }
@@ -43,6 +45,10 @@ pub enum ClientBody<'a> {
     Typing(Typing),
     /// A heartbeat.
     Ping(Ping),
+    /// A service ends sessions and what they began with.
+    SessionsEnd(SessionsEnd),
+    /// A service removes what is a user's own.
+    UserErase(UserErase),
     /// A frame of a later version: its number in the union, above all known ones. The answer is
     /// `Rejected { code: Unsupported }`.
     Unknown(u8),
@@ -64,7 +70,7 @@ pub struct Hello<'a> {
     pub protocol_version: u16,
     /// Exactly one of the two was set.
     pub credential: Credential<'a>,
-    /// Not 0.
+    /// Not 0, unless it is a service's, which says a token.
     pub device: DeviceId,
     /// Whose `cursor` it is.
     pub epoch: Epoch,
@@ -183,6 +189,8 @@ pub struct ChannelList {
     pub before: InboxSeq,
     /// 0 = `Limits.channel_page_max`; the gateway cuts a larger one to that.
     pub limit: u16,
+    /// Each conversation is to bring its latest entry.
+    pub with_last: bool,
 }
 
 /// See the schema. `Seq::ZERO` marks nothing and is permitted.
@@ -208,6 +216,24 @@ pub struct Ping {
     pub opaque: u64,
 }
 
+/// See the schema.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionsEnd {
+    /// Whose.
+    pub user: UserId,
+    /// On which device; `None` = on all.
+    pub device: Option<DeviceId>,
+    /// What was issued until then ends; `None` = until now.
+    pub before: Option<Timestamp>,
+}
+
+/// See the schema.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UserErase {
+    /// Whom.
+    pub user: UserId,
+}
+
 macro_rules! into_body {
     ($($name:ident $(<$lifetime:lifetime>)?),*) => {$(
         impl<'a> From<$name $(<$lifetime>)?> for ClientBody<'a> {
@@ -230,5 +256,7 @@ into_body!(
     ChannelList,
     MarkRead,
     Typing,
-    Ping
+    Ping,
+    SessionsEnd,
+    UserErase
 );

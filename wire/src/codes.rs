@@ -117,6 +117,8 @@ close_codes! {
     Displaced = 4409, Stop, "the same device has opened a newer session";
     /// No `Hello` within `hello_timeout`, another frame before it, or a second one.
     HelloExpected = 4410, Fix, "the first frame, and only it, must be Hello";
+    /// The user or an operator has ended this session, and what it could be resumed with.
+    Ended = 4411, Login, "this session was ended; log in again";
     /// The client reads more slowly than its inbox grows; nothing is lost.
     SlowConsumer = 4413, Resume, "reading too slowly; resume by cursor";
     /// Frames keep coming above `Limits.frames_per_second_max`.

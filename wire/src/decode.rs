@@ -9,8 +9,8 @@ use flatbuffers::{Follow, Vector, Verifiable, VerifierOptions, root_with_opts};
 
 use crate::client::{
     ChannelAddMembers, ChannelCreate, ChannelLeave, ChannelList, ChannelRemoveMembers, ClientBody,
-    ClientFrame, Credential, CursorAck, Direction, Hello, History, MarkRead, Ping, Post, Sync,
-    Typing,
+    ClientFrame, Credential, CursorAck, Direction, Hello, History, MarkRead, Ping, Post,
+    SessionsEnd, Sync, Typing, UserErase,
 };
 use crate::error::{At, Fault, Rule, WireError};
 use crate::generated::mooring::wire as fb;
@@ -19,7 +19,7 @@ use crate::limits::{
     MEMBERS_PER_REQUEST_MAX, TICKET_BYTES_MAX, TITLE_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 use crate::log::{ChannelKind, Role};
-use crate::{ChannelId, DeviceId, Epoch, InboxSeq, Nonce, Seq, Users};
+use crate::{ChannelId, DeviceId, Epoch, InboxSeq, Nonce, Seq, Timestamp, UserId, Users};
 
 /// Bytes 4 to 7 of every frame from a device.
 pub const CLIENT_IDENTIFIER: &str = "MRC1";
@@ -50,7 +50,7 @@ pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, WireError> {
     let frame = open::<fb::ClientFrame<'_>>(&CLIENT_DOOR, bytes)?;
     let request = frame.request();
     let body = read_client_body(&At::request(request), &frame)?;
-    Ok(ClientFrame { request, body })
+    Ok(ClientFrame { request, as_user: UserId::new(frame.as_user()), body })
 }
 
 /// The root of a frame that has passed length, identifier and verifier.
@@ -104,7 +104,8 @@ fn read_client_body<'a>(at: &At, frame: &fb::ClientFrame<'a>) -> Result<ClientBo
         fb::ClientBody::History => read_history(at, &frame.body_as_history().expect(HELD))?.into(),
         fb::ClientBody::ChannelList => {
             let table = frame.body_as_channel_list().expect(HELD);
-            ChannelList { before: InboxSeq::new(table.before()), limit: table.limit() }.into()
+            let (limit, with_last) = (table.limit(), table.with_last());
+            ChannelList { before: InboxSeq::new(table.before()), limit, with_last }.into()
         }
         fb::ClientBody::ChannelCreate => {
             read_create(at, &frame.body_as_channel_create().expect(HELD))?.into()
@@ -119,6 +120,20 @@ fn read_client_body<'a>(at: &At, frame: &fb::ClientFrame<'a>) -> Result<ClientBo
             let table = frame.body_as_channel_leave().expect(HELD);
             let (_, nonce, channel) = addressed(at, table.nonce(), table.channel())?;
             ChannelLeave { channel, nonce }.into()
+        }
+        fb::ClientBody::SessionsEnd => {
+            let table = frame.body_as_sessions_end().expect(HELD);
+            let device = table.device();
+            let before = table.before();
+            SessionsEnd {
+                user: user(at, table.user())?,
+                device: (device != 0).then_some(DeviceId(device)),
+                before: (before != 0).then_some(Timestamp(before)),
+            }
+            .into()
+        }
+        fb::ClientBody::UserErase => {
+            UserErase { user: user(at, frame.body_as_user_erase().expect(HELD).user())? }.into()
         }
         fb::ClientBody(later) => ClientBody::Unknown(later),
     })
@@ -138,7 +153,7 @@ fn read_hello<'a>(at: &At, table: &fb::Hello<'a>) -> Result<Hello<'a>, WireError
     };
     let client = table.client().unwrap_or_default();
     within(at, client.len(), 0..=CLIENT_NAME_BYTES_MAX, Rule::ClientLength)?;
-    if table.device() == 0 {
+    if table.device() == 0 && matches!(credential, Credential::Ticket(_)) {
         return Err(at.breaks(Rule::DeviceZero));
     }
     Ok(Hello {
@@ -214,6 +229,10 @@ fn addressed(
 
 pub(crate) fn channel(at: &At, id: &fb::ChannelId) -> Result<ChannelId, WireError> {
     ChannelId::from_halves(id.high(), id.low()).ok_or_else(|| at.breaks(Rule::ChannelForm))
+}
+
+pub(crate) fn user(at: &At, number: u64) -> Result<UserId, WireError> {
+    UserId::new(number).ok_or_else(|| at.breaks(Rule::UserZero))
 }
 
 fn nonce(at: &At, number: u64) -> Result<Nonce, WireError> {

@@ -3,7 +3,7 @@
 use flatbuffers::Vector;
 
 use crate::codes::RejectCode;
-use crate::decode::{Door, SERVER_IDENTIFIER, channel, open, within};
+use crate::decode::{Door, SERVER_IDENTIFIER, channel, open, user, within};
 use crate::error::{At, Fault, Rule, WireError};
 use crate::event::{ChannelCreated, Deliver, Event, MembershipChange, Message, ReadMarker};
 use crate::generated::mooring::wire as fb;
@@ -12,9 +12,10 @@ use crate::lists::{Conversations, Deliveries, Events};
 use crate::log::{ChannelKind, Conversation, MembershipOp, Role};
 use crate::server::{
     ChannelPage, ChannelReady, ConversationEntry, Durability, HistoryPage, Limits, Pong, Posted,
-    Reconnect, Rejected, Resume, ServerBody, ServerFrame, SyncPage, TypingFrom, Welcome,
+    Reconnect, Rejected, Resume, ServerBody, ServerFrame, ServiceDone, ServiceWelcome, SyncPage,
+    TypingFrom, Welcome,
 };
-use crate::{DeviceId, Epoch, InboxSeq, Nonce, Seq, SessionId, Timestamp, UserId, Users};
+use crate::{DeviceId, Epoch, InboxSeq, Nonce, Seq, SessionId, Timestamp, Users};
 
 static SERVER_DOOR: Door = Door {
     identifier: SERVER_IDENTIFIER,
@@ -86,6 +87,21 @@ fn read_server_body<'a>(at: &At, frame: &fb::ServerFrame<'a>) -> Result<ServerBo
             let table = frame.body_as_reconnect().expect(HELD);
             Reconnect { after_ms: table.after_ms(), url: table.url() }.into()
         }
+        fb::ServerBody::ServiceWelcome => {
+            let table = frame.body_as_service_welcome().expect(HELD);
+            ServiceWelcome {
+                session: SessionId(table.session()),
+                server_time: Timestamp(table.server_time()),
+                heartbeat_interval_ms: table.heartbeat_interval_ms(),
+                epoch: Epoch(table.epoch()),
+                limits: read_limits(&table.limits()),
+            }
+            .into()
+        }
+        fb::ServerBody::ServiceDone => {
+            let table = frame.body_as_service_done().expect(HELD);
+            ServiceDone { durability: durability(table.durability()) }.into()
+        }
         fb::ServerBody(later) => ServerBody::Unknown(later),
     })
 }
@@ -96,7 +112,6 @@ fn read_welcome<'a>(at: &At, table: &fb::Welcome<'a>) -> Result<Welcome<'a>, Wir
     if table.device() == 0 {
         return Err(at.breaks(Rule::DeviceZero));
     }
-    let limits = table.limits();
     Ok(Welcome {
         session: SessionId(table.session()),
         user: user(at, table.user())?,
@@ -108,17 +123,21 @@ fn read_welcome<'a>(at: &At, table: &fb::Welcome<'a>) -> Result<Welcome<'a>, Wir
         resume: Resume::from_number(table.resume().0).unwrap_or(Resume::Reset),
         ticket,
         ticket_expires_at: Timestamp(table.ticket_expires_at()),
-        limits: Limits {
-            frame_bytes_max: limits.frame_bytes_max(),
-            body_bytes_max: limits.body_bytes_max(),
-            group_members_max: limits.group_members_max(),
-            sync_page_max: limits.sync_page_max(),
-            history_page_max: limits.history_page_max(),
-            channel_page_max: limits.channel_page_max(),
-            posts_in_flight_max: limits.posts_in_flight_max(),
-            frames_per_second_max: limits.frames_per_second_max(),
-        },
+        limits: read_limits(&table.limits()),
     })
+}
+
+fn read_limits(limits: &fb::Limits<'_>) -> Limits {
+    Limits {
+        frame_bytes_max: limits.frame_bytes_max(),
+        body_bytes_max: limits.body_bytes_max(),
+        group_members_max: limits.group_members_max(),
+        sync_page_max: limits.sync_page_max(),
+        history_page_max: limits.history_page_max(),
+        channel_page_max: limits.channel_page_max(),
+        posts_in_flight_max: limits.posts_in_flight_max(),
+        frames_per_second_max: limits.frames_per_second_max(),
+    }
 }
 
 fn read_posted(at: &At, table: &fb::Posted<'_>) -> Result<Posted, WireError> {
@@ -179,10 +198,10 @@ pub(crate) fn read_history_entry<'a>(
     }
 }
 
-pub(crate) fn read_conversation(
+pub(crate) fn read_conversation<'a>(
     at: &At,
-    table: fb::Conversation<'_>,
-) -> Result<ConversationEntry, WireError> {
+    table: fb::Conversation<'a>,
+) -> Result<ConversationEntry<'a>, WireError> {
     Ok(ConversationEntry {
         channel: channel(at, table.channel())?,
         conversation: Conversation {
@@ -190,6 +209,7 @@ pub(crate) fn read_conversation(
             read_seq: Seq::new(table.read_seq()),
             inbox_seq: InboxSeq::new(table.inbox_seq()),
         },
+        last: table.last().map(|last| read_history_entry(at, last)).transpose()?,
     })
 }
 
@@ -252,10 +272,6 @@ fn read_created<'a>(at: &At, table: &fb::ChannelCreated<'a>) -> Result<Event<'a>
 fn some_users<'a>(at: &At, members: Vector<'a, u64>) -> Result<Users<'a>, WireError> {
     within(at, members.len(), 1..=usize::MAX, Rule::MembersEmpty)?;
     Users::checked(at, members)
-}
-
-fn user(at: &At, number: u64) -> Result<UserId, WireError> {
-    UserId::new(number).ok_or_else(|| at.breaks(Rule::UserZero))
 }
 
 fn seq(at: &At, number: u64) -> Result<Seq, WireError> {

@@ -12,7 +12,7 @@ use crate::client::{
 };
 use crate::decode::{CLIENT_IDENTIFIER, SERVER_IDENTIFIER};
 use crate::generated::mooring::wire as fb;
-use crate::{ChannelId, Users};
+use crate::{ChannelId, UserId, Users};
 
 pub(crate) type Builder = FlatBufferBuilder<'static>;
 pub(crate) type Union = WIPOffset<UnionWIPOffset>;
@@ -49,11 +49,22 @@ impl Encoder {
 
     /// One frame from a device; `body` is a struct of [`crate::client`] or a [`ClientBody`].
     pub fn client<'a>(&mut self, request: u32, body: impl Into<ClientBody<'a>>) -> &[u8] {
+        self.client_as(request, None, body)
+    }
+
+    /// One frame from a service, for the person `as_user`.
+    pub fn client_as<'a>(
+        &mut self,
+        request: u32,
+        as_user: Option<UserId>,
+        body: impl Into<ClientBody<'a>>,
+    ) -> &[u8] {
         self.builder.reset();
         let (body_type, body) = client_body(&mut self.builder, &body.into());
+        let as_user = as_user.map_or(0, UserId::get);
         let root = fb::ClientFrame::create(
             &mut self.builder,
-            &fb::ClientFrameArgs { request, body_type, body: Some(body) },
+            &fb::ClientFrameArgs { request, body_type, body: Some(body), as_user },
         );
         self.builder.finish(root, Some(CLIENT_IDENTIFIER));
         self.builder.finished_data()
@@ -133,8 +144,8 @@ fn client_body(builder: &mut Builder, body: &ClientBody<'_>) -> (fb::ClientBody,
             table!(builder, History, HistoryArgs { channel, direction, from, limit })
         }
         ClientBody::ChannelList(list) => {
-            let (before, limit) = (list.before.get(), list.limit);
-            table!(builder, ChannelList, ChannelListArgs { before, limit })
+            let (before, limit, with_last) = (list.before.get(), list.limit, list.with_last);
+            table!(builder, ChannelList, ChannelListArgs { before, limit, with_last })
         }
         ClientBody::MarkRead(read) => {
             let channel = Some(&channel(read.channel));
@@ -144,6 +155,15 @@ fn client_body(builder: &mut Builder, body: &ClientBody<'_>) -> (fb::ClientBody,
             table!(builder, Typing, TypingArgs { channel: Some(&channel(typing.channel)) })
         }
         ClientBody::Ping(ping) => table!(builder, Ping, PingArgs { opaque: ping.opaque }),
+        ClientBody::SessionsEnd(end) => {
+            let user = end.user.get();
+            let device = end.device.map_or(0, |device| device.0);
+            let before = end.before.map_or(0, |before| before.0);
+            table!(builder, SessionsEnd, SessionsEndArgs { user, device, before })
+        }
+        ClientBody::UserErase(erase) => {
+            table!(builder, UserErase, UserEraseArgs { user: erase.user.get() })
+        }
         ClientBody::Unknown(number) => (fb::ClientBody(*number), empty_table(builder)),
         ClientBody::ChannelCreate(create) => client_create(builder, create),
         ClientBody::ChannelAddMembers(add) => client_add(builder, add),

@@ -6,7 +6,9 @@ use flatbuffers::WIPOffset;
 use crate::encode::{Builder, Encoder, Union, channel, empty_table, text, users};
 use crate::event::{ChannelCreated, Deliver, Event, MembershipChange, Message};
 use crate::generated::mooring::wire as fb;
-use crate::server::{ConversationEntry, Posted, Reconnect, Rejected, ServerBody, Welcome};
+use crate::server::{
+    ConversationEntry, Limits, Posted, Reconnect, Rejected, ServerBody, ServiceWelcome, Welcome,
+};
 use crate::{ChannelId, InboxSeq};
 
 impl Encoder {
@@ -61,11 +63,7 @@ impl Encoder {
         let Self { builder, events, .. } = self;
         builder.reset();
         events.clear();
-        events.extend(entries.into_iter().map(|entry| {
-            let (event_type, event, _) = event_table(builder, &entry);
-            let args = fb::HistoryEntryArgs { event_type, event: Some(event) };
-            fb::HistoryEntry::create(builder, &args)
-        }));
+        events.extend(entries.into_iter().map(|entry| history_entry(builder, &entry)));
         let entries = Some(builder.create_vector(events));
         let of = channel(of);
         let page = fb::HistoryPage::create(
@@ -76,22 +74,24 @@ impl Encoder {
     }
 
     /// Conversations: [`crate::server::ChannelPage`], most recent first.
-    pub fn channel_page(
+    pub fn channel_page<'a>(
         &mut self,
         request: u32,
-        entries: impl IntoIterator<Item = ConversationEntry>,
+        entries: impl IntoIterator<Item = ConversationEntry<'a>>,
         more: bool,
     ) -> &[u8] {
         let Self { builder, conversations, .. } = self;
         builder.reset();
         conversations.clear();
         conversations.extend(entries.into_iter().map(|entry| {
+            let last = entry.last.map(|event| history_entry(builder, &event));
             let of = channel(entry.channel);
             let args = fb::ConversationArgs {
                 channel: Some(&of),
                 last_seq: entry.conversation.last_seq.get(),
                 read_seq: entry.conversation.read_seq.get(),
                 inbox_seq: entry.conversation.inbox_seq.get(),
+                last,
             };
             fb::Conversation::create(builder, &args)
         }));
@@ -141,6 +141,11 @@ fn server_body(builder: &mut Builder, body: &ServerBody<'_>) -> (fb::ServerBody,
             table!(builder, Pong, PongArgs { opaque, server_time })
         }
         ServerBody::Reconnect(reconnect) => server_reconnect(builder, reconnect),
+        ServerBody::ServiceWelcome(welcome) => service_welcome(builder, welcome),
+        ServerBody::ServiceDone(done) => {
+            let durability = fb::Durability(done.durability.number());
+            table!(builder, ServiceDone, ServiceDoneArgs { durability })
+        }
         ServerBody::Unknown(number) => (fb::ServerBody(*number), empty_table(builder)),
         ServerBody::SyncPage(_) | ServerBody::HistoryPage(_) | ServerBody::ChannelPage(_) => {
             unreachable!("Encoder::server sends pages to their own methods")
@@ -186,19 +191,7 @@ fn server_reconnect(builder: &mut Builder, reconnect: &Reconnect<'_>) -> (fb::Se
 
 fn server_welcome(builder: &mut Builder, welcome: &Welcome<'_>) -> (fb::ServerBody, Union) {
     let ticket = Some(builder.create_vector(welcome.ticket));
-    let limits = fb::Limits::create(
-        builder,
-        &fb::LimitsArgs {
-            frame_bytes_max: welcome.limits.frame_bytes_max,
-            body_bytes_max: welcome.limits.body_bytes_max,
-            group_members_max: welcome.limits.group_members_max,
-            sync_page_max: welcome.limits.sync_page_max,
-            history_page_max: welcome.limits.history_page_max,
-            channel_page_max: welcome.limits.channel_page_max,
-            posts_in_flight_max: welcome.limits.posts_in_flight_max,
-            frames_per_second_max: welcome.limits.frames_per_second_max,
-        },
-    );
+    let limits = limits(builder, &welcome.limits);
     table!(
         builder,
         Welcome,
@@ -215,6 +208,37 @@ fn server_welcome(builder: &mut Builder, welcome: &Welcome<'_>) -> (fb::ServerBo
             ticket_expires_at: welcome.ticket_expires_at.0,
             limits: Some(limits),
         }
+    )
+}
+
+fn service_welcome(builder: &mut Builder, welcome: &ServiceWelcome) -> (fb::ServerBody, Union) {
+    let limits = limits(builder, &welcome.limits);
+    table!(
+        builder,
+        ServiceWelcome,
+        ServiceWelcomeArgs {
+            session: welcome.session.0,
+            server_time: welcome.server_time.0,
+            heartbeat_interval_ms: welcome.heartbeat_interval_ms,
+            epoch: welcome.epoch.0,
+            limits: Some(limits),
+        }
+    )
+}
+
+fn limits(builder: &mut Builder, limits: &Limits) -> WIPOffset<fb::Limits<'static>> {
+    fb::Limits::create(
+        builder,
+        &fb::LimitsArgs {
+            frame_bytes_max: limits.frame_bytes_max,
+            body_bytes_max: limits.body_bytes_max,
+            group_members_max: limits.group_members_max,
+            sync_page_max: limits.sync_page_max,
+            history_page_max: limits.history_page_max,
+            channel_page_max: limits.channel_page_max,
+            posts_in_flight_max: limits.posts_in_flight_max,
+            frames_per_second_max: limits.frames_per_second_max,
+        },
     )
 }
 
@@ -238,6 +262,11 @@ pub(crate) fn deliver(builder: &mut Builder, entry: &Deliver<'_>) -> Delivered {
     builder.push_slot_always(fb::Deliver::VT_EVENT_TYPE, event_type);
     let table = WIPOffset::new(builder.end_table(start).value());
     Delivered { table, inbox_seq_from_end, tail_from_end }
+}
+
+fn history_entry(builder: &mut Builder, event: &Event<'_>) -> WIPOffset<fb::HistoryEntry<'static>> {
+    let (event_type, event, _) = event_table(builder, event);
+    fb::HistoryEntry::create(builder, &fb::HistoryEntryArgs { event_type, event: Some(event) })
 }
 
 /// An event's table, and where what all tables precede begins, counted from the end: the body,

@@ -191,7 +191,8 @@ rules! {
     TokenLength = "token", Malformed, "1 to 2048 bytes";
     TicketLength = "ticket", Malformed, "1 to 256 bytes";
     ClientLength = "client", Malformed, "at most 64 bytes";
-    DeviceZero = "device", Malformed, "must not be 0; say the device of the token";
+    DeviceZero = "device", Malformed,
+        "must not be 0 beside a ticket; say the device of the credential";
     ChannelForm = "channel", Malformed,
         "no channel has this id; say it as the gateway told it, or two users' ids ascending";
     NonceZero = "nonce", Malformed, "must not be 0; give each send its own";

@@ -445,10 +445,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for Direction {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CLIENT_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_CLIENT_BODY: u8 = 13;
+pub const ENUM_MAX_CLIENT_BODY: u8 = 15;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_CLIENT_BODY: [ClientBody; 14] = [
+pub const ENUM_VALUES_CLIENT_BODY: [ClientBody; 16] = [
   ClientBody::NONE,
   ClientBody::Hello,
   ClientBody::Post,
@@ -463,6 +463,8 @@ pub const ENUM_VALUES_CLIENT_BODY: [ClientBody; 14] = [
   ClientBody::MarkRead,
   ClientBody::Typing,
   ClientBody::Ping,
+  ClientBody::SessionsEnd,
+  ClientBody::UserErase,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -484,9 +486,11 @@ impl ClientBody {
   pub const MarkRead: Self = Self(11);
   pub const Typing: Self = Self(12);
   pub const Ping: Self = Self(13);
+  pub const SessionsEnd: Self = Self(14);
+  pub const UserErase: Self = Self(15);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 13;
+  pub const ENUM_MAX: u8 = 15;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Hello,
@@ -502,6 +506,8 @@ impl ClientBody {
     Self::MarkRead,
     Self::Typing,
     Self::Ping,
+    Self::SessionsEnd,
+    Self::UserErase,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -520,6 +526,8 @@ impl ClientBody {
       Self::MarkRead => Some("MarkRead"),
       Self::Typing => Some("Typing"),
       Self::Ping => Some("Ping"),
+      Self::SessionsEnd => Some("SessionsEnd"),
+      Self::UserErase => Some("UserErase"),
       _ => None,
     }
   }
@@ -981,10 +989,10 @@ pub struct EventUnionTableOffset {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_SERVER_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_SERVER_BODY: u8 = 11;
+pub const ENUM_MAX_SERVER_BODY: u8 = 13;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_SERVER_BODY: [ServerBody; 12] = [
+pub const ENUM_VALUES_SERVER_BODY: [ServerBody; 14] = [
   ServerBody::NONE,
   ServerBody::Welcome,
   ServerBody::Posted,
@@ -997,6 +1005,8 @@ pub const ENUM_VALUES_SERVER_BODY: [ServerBody; 12] = [
   ServerBody::TypingFrom,
   ServerBody::Pong,
   ServerBody::Reconnect,
+  ServerBody::ServiceWelcome,
+  ServerBody::ServiceDone,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -1016,9 +1026,11 @@ impl ServerBody {
   pub const TypingFrom: Self = Self(9);
   pub const Pong: Self = Self(10);
   pub const Reconnect: Self = Self(11);
+  pub const ServiceWelcome: Self = Self(12);
+  pub const ServiceDone: Self = Self(13);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 11;
+  pub const ENUM_MAX: u8 = 13;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Welcome,
@@ -1032,6 +1044,8 @@ impl ServerBody {
     Self::TypingFrom,
     Self::Pong,
     Self::Reconnect,
+    Self::ServiceWelcome,
+    Self::ServiceDone,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -1048,6 +1062,8 @@ impl ServerBody {
       Self::TypingFrom => Some("TypingFrom"),
       Self::Pong => Some("Pong"),
       Self::Reconnect => Some("Reconnect"),
+      Self::ServiceWelcome => Some("ServiceWelcome"),
+      Self::ServiceDone => Some("ServiceDone"),
       _ => None,
     }
   }
@@ -2512,6 +2528,7 @@ impl<'a> ::flatbuffers::Follow<'a> for ChannelList<'a> {
 impl<'a> ChannelList<'a> {
   pub const VT_BEFORE: ::flatbuffers::VOffsetT = 4;
   pub const VT_LIMIT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_WITH_LAST: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2525,6 +2542,7 @@ impl<'a> ChannelList<'a> {
     let mut builder = ChannelListBuilder::new(_fbb);
     builder.add_before(args.before);
     builder.add_limit(args.limit);
+    builder.add_with_last(args.with_last);
     builder.finish()
   }
 
@@ -2543,6 +2561,13 @@ impl<'a> ChannelList<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u16>(ChannelList::VT_LIMIT, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn with_last(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ChannelList::VT_WITH_LAST, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ChannelList<'_> {
@@ -2553,6 +2578,7 @@ impl ::flatbuffers::Verifiable for ChannelList<'_> {
     v.visit_table(pos)?
      .visit_field::<u64>("before", Self::VT_BEFORE, false)?
      .visit_field::<u16>("limit", Self::VT_LIMIT, false)?
+     .visit_field::<bool>("with_last", Self::VT_WITH_LAST, false)?
      .finish();
     Ok(())
   }
@@ -2560,6 +2586,7 @@ impl ::flatbuffers::Verifiable for ChannelList<'_> {
 pub struct ChannelListArgs {
     pub before: u64,
     pub limit: u16,
+    pub with_last: bool,
 }
 impl<'a> Default for ChannelListArgs {
   #[inline]
@@ -2567,6 +2594,7 @@ impl<'a> Default for ChannelListArgs {
     ChannelListArgs {
       before: 0,
       limit: 0,
+      with_last: false,
     }
   }
 }
@@ -2583,6 +2611,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChannelListBuilder<'a, 'b, A>
   #[inline]
   pub fn add_limit(&mut self, limit: u16) {
     self.fbb_.push_slot::<u16>(ChannelList::VT_LIMIT, limit, 0);
+  }
+  #[inline]
+  pub fn add_with_last(&mut self, with_last: bool) {
+    self.fbb_.push_slot::<bool>(ChannelList::VT_WITH_LAST, with_last, false);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChannelListBuilder<'a, 'b, A> {
@@ -2604,6 +2636,7 @@ impl ::core::fmt::Debug for ChannelList<'_> {
     let mut ds = f.debug_struct("ChannelList");
       ds.field("before", &self.before());
       ds.field("limit", &self.limit());
+      ds.field("with_last", &self.with_last());
       ds.finish()
   }
 }
@@ -2914,6 +2947,232 @@ impl ::core::fmt::Debug for Ping<'_> {
       ds.finish()
   }
 }
+pub enum SessionsEndOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SessionsEnd<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SessionsEnd<'a> {
+  type Inner = SessionsEnd<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SessionsEnd<'a> {
+  pub const VT_USER: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DEVICE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_BEFORE: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SessionsEnd { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SessionsEndArgs
+  ) -> ::flatbuffers::WIPOffset<SessionsEnd<'bldr>> {
+    let mut builder = SessionsEndBuilder::new(_fbb);
+    builder.add_before(args.before);
+    builder.add_user(args.user);
+    builder.add_device(args.device);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn user(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SessionsEnd::VT_USER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn device(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(SessionsEnd::VT_DEVICE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn before(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SessionsEnd::VT_BEFORE, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SessionsEnd<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("user", Self::VT_USER, false)?
+     .visit_field::<u32>("device", Self::VT_DEVICE, false)?
+     .visit_field::<u64>("before", Self::VT_BEFORE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SessionsEndArgs {
+    pub user: u64,
+    pub device: u32,
+    pub before: u64,
+}
+impl<'a> Default for SessionsEndArgs {
+  #[inline]
+  fn default() -> Self {
+    SessionsEndArgs {
+      user: 0,
+      device: 0,
+      before: 0,
+    }
+  }
+}
+
+pub struct SessionsEndBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SessionsEndBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_user(&mut self, user: u64) {
+    self.fbb_.push_slot::<u64>(SessionsEnd::VT_USER, user, 0);
+  }
+  #[inline]
+  pub fn add_device(&mut self, device: u32) {
+    self.fbb_.push_slot::<u32>(SessionsEnd::VT_DEVICE, device, 0);
+  }
+  #[inline]
+  pub fn add_before(&mut self, before: u64) {
+    self.fbb_.push_slot::<u64>(SessionsEnd::VT_BEFORE, before, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SessionsEndBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SessionsEndBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SessionsEnd<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SessionsEnd<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SessionsEnd");
+      ds.field("user", &self.user());
+      ds.field("device", &self.device());
+      ds.field("before", &self.before());
+      ds.finish()
+  }
+}
+pub enum UserEraseOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct UserErase<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for UserErase<'a> {
+  type Inner = UserErase<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> UserErase<'a> {
+  pub const VT_USER: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    UserErase { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args UserEraseArgs
+  ) -> ::flatbuffers::WIPOffset<UserErase<'bldr>> {
+    let mut builder = UserEraseBuilder::new(_fbb);
+    builder.add_user(args.user);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn user(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(UserErase::VT_USER, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for UserErase<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("user", Self::VT_USER, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct UserEraseArgs {
+    pub user: u64,
+}
+impl<'a> Default for UserEraseArgs {
+  #[inline]
+  fn default() -> Self {
+    UserEraseArgs {
+      user: 0,
+    }
+  }
+}
+
+pub struct UserEraseBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UserEraseBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_user(&mut self, user: u64) {
+    self.fbb_.push_slot::<u64>(UserErase::VT_USER, user, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> UserEraseBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    UserEraseBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<UserErase<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for UserErase<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("UserErase");
+      ds.field("user", &self.user());
+      ds.finish()
+  }
+}
 pub enum ClientFrameOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -2933,6 +3192,7 @@ impl<'a> ClientFrame<'a> {
   pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
   pub const VT_BODY_TYPE: ::flatbuffers::VOffsetT = 6;
   pub const VT_BODY: ::flatbuffers::VOffsetT = 8;
+  pub const VT_AS_USER: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2944,6 +3204,7 @@ impl<'a> ClientFrame<'a> {
     args: &'args ClientFrameArgs
   ) -> ::flatbuffers::WIPOffset<ClientFrame<'bldr>> {
     let mut builder = ClientFrameBuilder::new(_fbb);
+    builder.add_as_user(args.as_user);
     if let Some(x) = args.body { builder.add_body(x); }
     builder.add_request(args.request);
     builder.add_body_type(args.body_type);
@@ -2971,6 +3232,13 @@ impl<'a> ClientFrame<'a> {
     // Created from valid Table for this object
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(ClientFrame::VT_BODY, None).unwrap()}
+  }
+  #[inline]
+  pub fn as_user(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ClientFrame::VT_AS_USER, Some(0)).unwrap()}
   }
   #[inline]
   #[allow(non_snake_case)]
@@ -3154,6 +3422,34 @@ impl<'a> ClientFrame<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_sessions_end(&self) -> Option<SessionsEnd<'a>> {
+    if self.body_type() == ClientBody::SessionsEnd {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { SessionsEnd::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_user_erase(&self) -> Option<UserErase<'a>> {
+    if self.body_type() == ClientBody::UserErase {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { UserErase::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for ClientFrame<'_> {
@@ -3178,9 +3474,12 @@ impl ::flatbuffers::Verifiable for ClientFrame<'_> {
           ClientBody::MarkRead => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<MarkRead>>("ClientBody::MarkRead", pos),
           ClientBody::Typing => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Typing>>("ClientBody::Typing", pos),
           ClientBody::Ping => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Ping>>("ClientBody::Ping", pos),
+          ClientBody::SessionsEnd => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SessionsEnd>>("ClientBody::SessionsEnd", pos),
+          ClientBody::UserErase => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<UserErase>>("ClientBody::UserErase", pos),
           _ => Ok(()),
         }
      })?
+     .visit_field::<u64>("as_user", Self::VT_AS_USER, false)?
      .finish();
     Ok(())
   }
@@ -3189,6 +3488,7 @@ pub struct ClientFrameArgs {
     pub request: u32,
     pub body_type: ClientBody,
     pub body: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
+    pub as_user: u64,
 }
 impl<'a> Default for ClientFrameArgs {
   #[inline]
@@ -3197,6 +3497,7 @@ impl<'a> Default for ClientFrameArgs {
       request: 0,
       body_type: ClientBody::NONE,
       body: None, // required field
+      as_user: 0,
     }
   }
 }
@@ -3217,6 +3518,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ClientFrameBuilder<'a, 'b, A>
   #[inline]
   pub fn add_body(&mut self, body: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ClientFrame::VT_BODY, body);
+  }
+  #[inline]
+  pub fn add_as_user(&mut self, as_user: u64) {
+    self.fbb_.push_slot::<u64>(ClientFrame::VT_AS_USER, as_user, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ClientFrameBuilder<'a, 'b, A> {
@@ -3331,11 +3636,26 @@ impl ::core::fmt::Debug for ClientFrame<'_> {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
           }
         },
+        ClientBody::SessionsEnd => {
+          if let Some(x) = self.body_as_sessions_end() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ClientBody::UserErase => {
+          if let Some(x) = self.body_as_user_erase() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
         _ => {
           let x: Option<()> = None;
           ds.field("body", &x)
         },
       };
+      ds.field("as_user", &self.as_user());
       ds.finish()
   }
 }
@@ -5686,6 +6006,7 @@ impl<'a> Conversation<'a> {
   pub const VT_LAST_SEQ: ::flatbuffers::VOffsetT = 6;
   pub const VT_READ_SEQ: ::flatbuffers::VOffsetT = 8;
   pub const VT_INBOX_SEQ: ::flatbuffers::VOffsetT = 10;
+  pub const VT_LAST: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -5700,6 +6021,7 @@ impl<'a> Conversation<'a> {
     builder.add_inbox_seq(args.inbox_seq);
     builder.add_read_seq(args.read_seq);
     builder.add_last_seq(args.last_seq);
+    if let Some(x) = args.last { builder.add_last(x); }
     if let Some(x) = args.channel { builder.add_channel(x); }
     builder.finish()
   }
@@ -5733,6 +6055,13 @@ impl<'a> Conversation<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(Conversation::VT_INBOX_SEQ, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn last(&self) -> Option<HistoryEntry<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<HistoryEntry>>(Conversation::VT_LAST, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Conversation<'_> {
@@ -5745,6 +6074,7 @@ impl ::flatbuffers::Verifiable for Conversation<'_> {
      .visit_field::<u64>("last_seq", Self::VT_LAST_SEQ, false)?
      .visit_field::<u64>("read_seq", Self::VT_READ_SEQ, false)?
      .visit_field::<u64>("inbox_seq", Self::VT_INBOX_SEQ, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<HistoryEntry>>("last", Self::VT_LAST, false)?
      .finish();
     Ok(())
   }
@@ -5754,6 +6084,7 @@ pub struct ConversationArgs<'a> {
     pub last_seq: u64,
     pub read_seq: u64,
     pub inbox_seq: u64,
+    pub last: Option<::flatbuffers::WIPOffset<HistoryEntry<'a>>>,
 }
 impl<'a> Default for ConversationArgs<'a> {
   #[inline]
@@ -5763,6 +6094,7 @@ impl<'a> Default for ConversationArgs<'a> {
       last_seq: 0,
       read_seq: 0,
       inbox_seq: 0,
+      last: None,
     }
   }
 }
@@ -5789,6 +6121,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConversationBuilder<'a, 'b, A
     self.fbb_.push_slot::<u64>(Conversation::VT_INBOX_SEQ, inbox_seq, 0);
   }
   #[inline]
+  pub fn add_last(&mut self, last: ::flatbuffers::WIPOffset<HistoryEntry<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<HistoryEntry>>(Conversation::VT_LAST, last);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConversationBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConversationBuilder {
@@ -5811,6 +6147,7 @@ impl ::core::fmt::Debug for Conversation<'_> {
       ds.field("last_seq", &self.last_seq());
       ds.field("read_seq", &self.read_seq());
       ds.field("inbox_seq", &self.inbox_seq());
+      ds.field("last", &self.last());
       ds.finish()
   }
 }
@@ -6416,6 +6753,267 @@ impl ::core::fmt::Debug for Reconnect<'_> {
       ds.finish()
   }
 }
+pub enum ServiceWelcomeOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ServiceWelcome<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ServiceWelcome<'a> {
+  type Inner = ServiceWelcome<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ServiceWelcome<'a> {
+  pub const VT_SESSION: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SERVER_TIME: ::flatbuffers::VOffsetT = 6;
+  pub const VT_HEARTBEAT_INTERVAL_MS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_EPOCH: ::flatbuffers::VOffsetT = 10;
+  pub const VT_LIMITS: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ServiceWelcome { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ServiceWelcomeArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ServiceWelcome<'bldr>> {
+    let mut builder = ServiceWelcomeBuilder::new(_fbb);
+    builder.add_epoch(args.epoch);
+    builder.add_server_time(args.server_time);
+    builder.add_session(args.session);
+    if let Some(x) = args.limits { builder.add_limits(x); }
+    builder.add_heartbeat_interval_ms(args.heartbeat_interval_ms);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn session(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ServiceWelcome::VT_SESSION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn server_time(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ServiceWelcome::VT_SERVER_TIME, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn heartbeat_interval_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ServiceWelcome::VT_HEARTBEAT_INTERVAL_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn epoch(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ServiceWelcome::VT_EPOCH, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn limits(&self) -> Limits<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Limits>>(ServiceWelcome::VT_LIMITS, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ServiceWelcome<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("session", Self::VT_SESSION, false)?
+     .visit_field::<u64>("server_time", Self::VT_SERVER_TIME, false)?
+     .visit_field::<u32>("heartbeat_interval_ms", Self::VT_HEARTBEAT_INTERVAL_MS, false)?
+     .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Limits>>("limits", Self::VT_LIMITS, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ServiceWelcomeArgs<'a> {
+    pub session: u64,
+    pub server_time: u64,
+    pub heartbeat_interval_ms: u32,
+    pub epoch: u64,
+    pub limits: Option<::flatbuffers::WIPOffset<Limits<'a>>>,
+}
+impl<'a> Default for ServiceWelcomeArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ServiceWelcomeArgs {
+      session: 0,
+      server_time: 0,
+      heartbeat_interval_ms: 0,
+      epoch: 0,
+      limits: None, // required field
+    }
+  }
+}
+
+pub struct ServiceWelcomeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ServiceWelcomeBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_session(&mut self, session: u64) {
+    self.fbb_.push_slot::<u64>(ServiceWelcome::VT_SESSION, session, 0);
+  }
+  #[inline]
+  pub fn add_server_time(&mut self, server_time: u64) {
+    self.fbb_.push_slot::<u64>(ServiceWelcome::VT_SERVER_TIME, server_time, 0);
+  }
+  #[inline]
+  pub fn add_heartbeat_interval_ms(&mut self, heartbeat_interval_ms: u32) {
+    self.fbb_.push_slot::<u32>(ServiceWelcome::VT_HEARTBEAT_INTERVAL_MS, heartbeat_interval_ms, 0);
+  }
+  #[inline]
+  pub fn add_epoch(&mut self, epoch: u64) {
+    self.fbb_.push_slot::<u64>(ServiceWelcome::VT_EPOCH, epoch, 0);
+  }
+  #[inline]
+  pub fn add_limits(&mut self, limits: ::flatbuffers::WIPOffset<Limits<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Limits>>(ServiceWelcome::VT_LIMITS, limits);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ServiceWelcomeBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ServiceWelcomeBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ServiceWelcome<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, ServiceWelcome::VT_LIMITS,"limits");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ServiceWelcome<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ServiceWelcome");
+      ds.field("session", &self.session());
+      ds.field("server_time", &self.server_time());
+      ds.field("heartbeat_interval_ms", &self.heartbeat_interval_ms());
+      ds.field("epoch", &self.epoch());
+      ds.field("limits", &self.limits());
+      ds.finish()
+  }
+}
+pub enum ServiceDoneOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ServiceDone<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ServiceDone<'a> {
+  type Inner = ServiceDone<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ServiceDone<'a> {
+  pub const VT_DURABILITY: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ServiceDone { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ServiceDoneArgs
+  ) -> ::flatbuffers::WIPOffset<ServiceDone<'bldr>> {
+    let mut builder = ServiceDoneBuilder::new(_fbb);
+    builder.add_durability(args.durability);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn durability(&self) -> Durability {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Durability>(ServiceDone::VT_DURABILITY, Some(Durability::Accepted)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ServiceDone<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<Durability>("durability", Self::VT_DURABILITY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ServiceDoneArgs {
+    pub durability: Durability,
+}
+impl<'a> Default for ServiceDoneArgs {
+  #[inline]
+  fn default() -> Self {
+    ServiceDoneArgs {
+      durability: Durability::Accepted,
+    }
+  }
+}
+
+pub struct ServiceDoneBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ServiceDoneBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_durability(&mut self, durability: Durability) {
+    self.fbb_.push_slot::<Durability>(ServiceDone::VT_DURABILITY, durability, Durability::Accepted);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ServiceDoneBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ServiceDoneBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ServiceDone<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ServiceDone<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ServiceDone");
+      ds.field("durability", &self.durability());
+      ds.finish()
+  }
+}
 pub enum ServerFrameOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -6628,6 +7226,34 @@ impl<'a> ServerFrame<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_service_welcome(&self) -> Option<ServiceWelcome<'a>> {
+    if self.body_type() == ServerBody::ServiceWelcome {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ServiceWelcome::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_service_done(&self) -> Option<ServiceDone<'a>> {
+    if self.body_type() == ServerBody::ServiceDone {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ServiceDone::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for ServerFrame<'_> {
@@ -6650,6 +7276,8 @@ impl ::flatbuffers::Verifiable for ServerFrame<'_> {
           ServerBody::TypingFrom => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TypingFrom>>("ServerBody::TypingFrom", pos),
           ServerBody::Pong => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Pong>>("ServerBody::Pong", pos),
           ServerBody::Reconnect => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Reconnect>>("ServerBody::Reconnect", pos),
+          ServerBody::ServiceWelcome => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ServiceWelcome>>("ServerBody::ServiceWelcome", pos),
+          ServerBody::ServiceDone => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ServiceDone>>("ServerBody::ServiceDone", pos),
           _ => Ok(()),
         }
      })?
@@ -6784,6 +7412,20 @@ impl ::core::fmt::Debug for ServerFrame<'_> {
         },
         ServerBody::Reconnect => {
           if let Some(x) = self.body_as_reconnect() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ServerBody::ServiceWelcome => {
+          if let Some(x) = self.body_as_service_welcome() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ServerBody::ServiceDone => {
+          if let Some(x) = self.body_as_service_done() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -61,11 +61,12 @@ pub(crate) const CLIENT_DEPTH_MAX: usize = 2;
 /// Tables in a client frame: the root and its body, which hold no others.
 pub(crate) const CLIENT_TABLES_MAX: usize = 2;
 
-/// Tables below each other: `ServerFrame` → page → `Deliver` → event.
-pub(crate) const SERVER_DEPTH_MAX: usize = 4;
+/// Tables below each other: `ServerFrame` → page → `Conversation` → `HistoryEntry` → event.
+pub(crate) const SERVER_DEPTH_MAX: usize = 5;
 
-/// Tables in a server frame: root and page, and two an entry (`Deliver` and its event).
-pub(crate) const SERVER_TABLES_MAX: usize = 2 + 2 * PAGE_ENTRIES_MAX;
+/// Tables in a server frame: root and page, and three an entry (a `Conversation`, its latest
+/// `HistoryEntry` and the event of that).
+pub(crate) const SERVER_TABLES_MAX: usize = 2 + 3 * PAGE_ENTRIES_MAX;
 
 /// How the size of a frame is reckoned when what several offsets share is counted for each: twice
 /// the frame. Honest frames share only vtables; more than that is an amplification attack.

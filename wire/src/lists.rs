@@ -114,6 +114,6 @@ list! {
 
 list! {
     /// Conversations of a page.
-    Conversations of ConversationEntry, in ForwardsUOffset<fb::Conversation<'a>>,
+    Conversations of ConversationEntry<'a>, in ForwardsUOffset<fb::Conversation<'a>>,
     by read_conversation
 }

@@ -5,7 +5,7 @@
 //! as the one that promises least: `Durability::Accepted`, `Resume::Reset`, `RejectCode::Unknown`.
 
 use crate::codes::RejectCode;
-use crate::event::Deliver;
+use crate::event::{Deliver, Event};
 use crate::lists::{Conversations, Deliveries, Events};
 use crate::number::numbered;
 use crate::{ChannelId, DeviceId, Epoch, InboxSeq, Nonce, Seq, SessionId, Timestamp, UserId};
@@ -44,6 +44,10 @@ pub enum ServerBody<'a> {
     Pong(Pong),
     /// Come back later, elsewhere.
     Reconnect(Reconnect<'a>),
+    /// The session of a service begins.
+    ServiceWelcome(ServiceWelcome),
+    /// A service's request is done.
+    ServiceDone(ServiceDone),
     /// A frame of a later version: its number in the union, above all known ones. Ignored.
     Unknown(u8),
 }
@@ -179,11 +183,13 @@ pub struct HistoryPage<'a> {
 
 /// One conversation of the list: `Conversation` of the schema.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ConversationEntry {
+pub struct ConversationEntry<'a> {
     /// Which channel.
     pub channel: ChannelId,
     /// Where its log, its reader and its latest inbox entry stand.
     pub conversation: crate::Conversation,
+    /// The entry at `last_seq`, if it was asked for and there was room for it.
+    pub last: Option<Event<'a>>,
 }
 
 /// See the schema. The conversations are most recent first.
@@ -235,6 +241,28 @@ pub struct Reconnect<'a> {
     pub url: Option<&'a str>,
 }
 
+/// See the schema.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServiceWelcome {
+    /// Names the session in operators' logs.
+    pub session: SessionId,
+    /// Now.
+    pub server_time: Timestamp,
+    /// Send anything at least this often.
+    pub heartbeat_interval_ms: u32,
+    /// Names this history of all inboxes.
+    pub epoch: Epoch,
+    /// What this gateway allows.
+    pub limits: Limits,
+}
+
+/// See the schema.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServiceDone {
+    /// What "done" means.
+    pub durability: Durability,
+}
+
 macro_rules! into_body {
     ($($name:ident $(<$lifetime:lifetime>)?),*) => {$(
         impl<'a> From<$name $(<$lifetime>)?> for ServerBody<'a> {
@@ -255,5 +283,7 @@ into_body!(
     ChannelReady,
     TypingFrom,
     Pong,
-    Reconnect<'a>
+    Reconnect<'a>,
+    ServiceWelcome,
+    ServiceDone
 );

@@ -82,7 +82,7 @@ fn the_frames_shown_are_frames() {
     let post = Post { channel, nonce: Nonce(7), kind: 0, body: b"hello", retry: false };
     let mut encoder = Encoder::default();
     let bytes = bytes_behind("## A frame, byte by byte");
-    let expected = ClientFrame { request: 1, body: ClientBody::Post(post) };
+    let expected = ClientFrame { request: 1, as_user: None, body: ClientBody::Post(post) };
     assert_eq!(decode_client(&bytes), Ok(expected));
     // Another encoder may lay out the same frame otherwise; the one shown is ours.
     assert_eq!(bytes, encoder.client(1, post));

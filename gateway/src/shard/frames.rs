@@ -224,6 +224,10 @@ impl Shard {
         let request = decoded.as_ref().map_or_else(|(request, _)| *request, |frame| frame.request);
         let speaker = Speaker { conn, user, device, request };
         match (credit, decoded) {
+            (Credit::Within, Ok(frame)) if frame.as_user.is_some() => {
+                let text = "as_user: only a service may ask for somebody else";
+                self.reject(speaker, about(&frame.body), (RejectCode::NotPermitted, text, 0));
+            }
             (Credit::Within, Ok(frame)) => return self.hear_frame(speaker, &frame.body, effects),
             (Credit::Within, Err((_, rejected))) => {
                 self.counts.rejected += 1;
@@ -289,6 +293,10 @@ impl Shard {
             ClientBody::Ping(ping) => {
                 let pong = Pong { opaque: ping.opaque, server_time: self.now.wall };
                 self.outgoing.send(conn, request, pong);
+            }
+            ClientBody::SessionsEnd(_) | ClientBody::UserErase(_) => {
+                let text = "only a service may end sessions and erase users";
+                self.reject(speaker, NOTHING, (RejectCode::NotPermitted, text, 0));
             }
             ClientBody::Unknown(_) => {
                 let text = "this gateway does not know this frame; it may be of a later version";
@@ -452,6 +460,8 @@ const fn about(body: &ClientBody<'_>) -> About {
         | ClientBody::Sync(_)
         | ClientBody::ChannelList(_)
         | ClientBody::Ping(_)
+        | ClientBody::SessionsEnd(_)
+        | ClientBody::UserErase(_)
         | ClientBody::Unknown(_) => NOTHING,
     }
 }

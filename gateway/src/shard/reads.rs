@@ -253,7 +253,11 @@ impl Shard {
                 self.outgoing.reject(conn, request, about, (RejectCode::NotMember, text, 0));
             }
             ReadAnswer::Conversations { conversations, more, .. } => {
-                let entry = |(channel, conversation)| ConversationEntry { channel, conversation };
+                let entry = |(channel, conversation)| ConversationEntry {
+                    channel,
+                    conversation,
+                    last: None,
+                };
                 let entries: Vec<_> = conversations.into_iter().map(entry).collect();
                 let page = ChannelPage { conversations: entries.as_slice().into(), more };
                 self.outgoing.send(conn, request, page);

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use wire::server::{Durability, Resume, ServerBody};
+use wire::server::{ConversationEntry, Durability, Resume, ServerBody};
 use wire::{
-    ChannelId, Deliver, DeviceId, Epoch, Event, InboxSeq, MembershipOp, Nonce, RejectCode, Seq,
-    ServerFrame, Timestamp, UserId, Users,
+    ChannelId, Conversation, Deliver, DeviceId, Epoch, Event, InboxSeq, MembershipOp, Nonce,
+    RejectCode, Seq, ServerFrame, Timestamp, UserId, Users,
 };
 
 /// Short names of groups, whose numbers are long.
 pub(crate) type Names = HashMap<ChannelId, String>;
+
+/// A conversation of the list, with its latest entry if that was asked for.
+pub(crate) type Listed = (ChannelId, Conversation, Option<What>);
 
 /// One frame, or the end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,9 +55,13 @@ pub(crate) enum Heard {
         more: bool,
     },
     List {
-        conversations: Vec<wire::server::ConversationEntry>,
+        conversations: Vec<Listed>,
         more: bool,
     },
+    /// A service's session begins.
+    Service,
+    /// A service's request is done.
+    Done(Durability),
     Typing {
         channel: ChannelId,
         user: UserId,
@@ -197,13 +204,19 @@ impl From<ServerFrame<'_>> for Heard {
                 more: page.more,
             },
             ServerBody::ChannelPage(page) => {
-                Self::List { conversations: page.conversations.iter().collect(), more: page.more }
+                let listed = |entry: ConversationEntry<'_>| {
+                    (entry.channel, entry.conversation, entry.last.map(What::from))
+                };
+                let conversations = page.conversations.iter().map(listed).collect();
+                Self::List { conversations, more: page.more }
             }
             ServerBody::TypingFrom(typing) => {
                 Self::Typing { channel: typing.channel, user: typing.user }
             }
             ServerBody::Pong(pong) => Self::Pong(pong.opaque),
             ServerBody::Reconnect(reconnect) => Self::Reconnect { after_ms: reconnect.after_ms },
+            ServerBody::ServiceWelcome(_) => Self::Service,
+            ServerBody::ServiceDone(done) => Self::Done(done.durability),
             ServerBody::Unknown(number) => panic!("this gateway sends no unknown frame ({number})"),
         }
     }
@@ -233,13 +246,19 @@ pub(crate) fn line(heard: &Heard, names: &Names) -> String {
             format!("history {}{more}:{lines}", name(*channel, names))
         }
         Heard::List { conversations, more } => {
-            let lines = joined(conversations.iter().map(|entry| {
-                let conversation = &entry.conversation;
+            let lines = joined(conversations.iter().map(|(channel, conversation, latest)| {
                 let (last, read) = (conversation.last_seq, conversation.read_seq);
-                format!("{} {last} read {read}", name(entry.channel, names))
+                let latest = latest.as_ref().map(|what| format!(" ({})", what_line(what, names)));
+                let channel = name(*channel, names);
+                format!("{channel} {last} read {read}{}", latest.unwrap_or_default())
             }));
             format!("list{}:{lines}", if *more { " more" } else { "" })
         }
+        Heard::Service => "service".to_owned(),
+        Heard::Done(durability) => match durability {
+            Durability::Durable => "done".to_owned(),
+            other => format!("done {other:?}"),
+        },
         Heard::Typing { channel, user } => format!("typing {} {user}", name(*channel, names)),
         Heard::Pong(opaque) => format!("pong {opaque}"),
         Heard::WsPong(payload) => format!("wspong \"{}\"", payload.escape_ascii()),

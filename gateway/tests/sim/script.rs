@@ -333,7 +333,8 @@ impl Script {
             }
             "list" => {
                 let before = words.maybe().map_or(0, |word| number(&word, "@"));
-                let list = ChannelList { before: InboxSeq::new(before), limit: words.limit() };
+                let before = InboxSeq::new(before);
+                let list = ChannelList { before, limit: words.limit(), with_last: false };
                 return self.host.say(client, list);
             }
             "ping" => {

@@ -1,13 +1,13 @@
 //! What a connection hears, compared with what is true and with what it asked.
 
-use wire::server::{ConversationEntry, Durability, Resume};
+use wire::server::{Durability, Resume};
 use wire::{ChannelId, InboxSeq, Nonce, RejectCode, Seq, Timestamp};
 
 use store::SyncMode;
 
 use crate::device::{Fate, Request, Session, Welcomed};
 use crate::model::Asked;
-use crate::sim::heard::{Entry, Heard, Names, What, line};
+use crate::sim::heard::{Entry, Heard, Listed, Names, What, line};
 use crate::sim::host::Host;
 use crate::world::World;
 
@@ -101,6 +101,7 @@ impl World {
                 assert!(matches!(asked, Some(Request::Ping)), "unique: pong to {asked:?}");
             }
             Heard::WsPong(_) => panic!("unique: nobody sent a ping of the WebSocket"),
+            Heard::Service | Heard::Done(_) => panic!("unique: no service is here"),
             Heard::Reconnect { .. } => assert!(self.faults.drained, "nobody has asked to drain"),
             Heard::Refused { status, text } => panic!("a handshake was refused: {status} {text}"),
             Heard::Closed { code, reason } => self.closed(session, code, &reason),
@@ -353,11 +354,11 @@ impl World {
         assert!(is_in_range, "gapless: a history from {from} that begins at {first:?}");
     }
 
-    fn list(&mut self, session: &mut Session, request: u32, list: &[ConversationEntry]) {
+    fn list(&mut self, session: &mut Session, request: u32, list: &[Listed]) {
         let asked = session.requests.remove(&request);
         let Some(Request::List(known)) = asked else { panic!("unique: a list for {asked:?}") };
         let user = self.devices[session.device].user;
-        for ConversationEntry { channel, conversation } in list {
+        for (channel, conversation, _) in list {
             let (read, last) = (conversation.read_seq, conversation.last_seq);
             let known = known.get(channel).copied().unwrap_or(Seq::ZERO);
             self.model.listed(user, (*channel, known), (read, last));

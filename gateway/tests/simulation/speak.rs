@@ -390,7 +390,7 @@ impl World {
     }
 
     pub(crate) fn list_all(&mut self, device: usize) {
-        let list = ChannelList { before: InboxSeq::ZERO, limit: 0 };
+        let list = ChannelList { before: InboxSeq::ZERO, limit: 0, with_last: false };
         let known = self.model.known_read(self.devices[device].user);
         self.ask(device, list, Request::List(known));
     }

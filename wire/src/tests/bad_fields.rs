@@ -26,7 +26,7 @@ macro_rules! table {
 fn refused(build: &Build) -> WireError {
     let mut builder = Builder::new();
     let (body_type, body) = build(&mut builder);
-    let args = fb::ClientFrameArgs { request: REQUEST, body_type, body: Some(body) };
+    let args = fb::ClientFrameArgs { request: REQUEST, body_type, body: Some(body), as_user: 0 };
     let root = fb::ClientFrame::create(&mut builder, &args);
     builder.finish(root, Some(CLIENT_IDENTIFIER));
     decode_client(builder.finished_data()).unwrap_err()
@@ -68,7 +68,7 @@ fn a_hello_that_breaks_a_rule_is_refused_with_the_rule() {
             }),
             Rule::ClientLength,
         ),
-        (table!(Hello, HelloArgs, |b| { token: Some(b.create_string("t")) }), Rule::DeviceZero),
+        (table!(Hello, HelloArgs, |b| { ticket: Some(b.create_vector(b"t")) }), Rule::DeviceZero),
     ] {
         let expected = FieldError { request: REQUEST, nonce: None, channel: None, rule };
         assert_eq!(refused(&build), WireError::Field(expected));

@@ -175,7 +175,7 @@ fn strings_and_vectors_that_lie_are_refused() {
     }
 }
 
-/// A page whose every entry is the same table.
+/// A page of the most tables an entry, whose every entry is the same one.
 fn page_of_one(entries: usize, body: &[u8]) -> Vec<u8> {
     let mut builder = Builder::new();
     let body = Some(builder.create_vector(body));
@@ -184,14 +184,15 @@ fn page_of_one(entries: usize, body: &[u8]) -> Vec<u8> {
         fb::MessageArgs { channel: Some(&of), seq: 1, sender: 1, body, ..Default::default() };
     let event = Some(fb::Message::create(&mut builder, &args).as_union_value());
     let event_type = fb::Event::Message;
-    let entry =
-        fb::Deliver::create(&mut builder, &fb::DeliverArgs { inbox_seq: 1, event_type, event });
-    let entries = Some(builder.create_vector(&vec![entry; entries]));
+    let last = fb::HistoryEntry::create(&mut builder, &fb::HistoryEntryArgs { event_type, event });
+    let args = fb::ConversationArgs { channel: Some(&of), last: Some(last), ..Default::default() };
+    let entry = fb::Conversation::create(&mut builder, &args);
+    let conversations = Some(builder.create_vector(&vec![entry; entries]));
     let page =
-        fb::SyncPage::create(&mut builder, &fb::SyncPageArgs { entries, ..Default::default() });
+        fb::ChannelPage::create(&mut builder, &fb::ChannelPageArgs { conversations, more: false });
     let args = fb::ServerFrameArgs {
         request: 0,
-        body_type: fb::ServerBody::SyncPage,
+        body_type: fb::ServerBody::ChannelPage,
         body: Some(page.as_union_value()),
     };
     let root = fb::ServerFrame::create(&mut builder, &args);

@@ -11,9 +11,10 @@ proptest! {
     #[test]
     fn a_client_frame_is_what_it_was(seed in seeds(), request: u32, which in 0..CLIENT_TYPES) {
         let body = seed.client(which);
+        let as_user = seed.flag.then_some(seed.users[0]);
         let mut encoder = Encoder::new(0);
-        let bytes = encoder.client(request, body);
-        prop_assert_eq!(decode_client(bytes), Ok(ClientFrame { request, body }));
+        let bytes = encoder.client_as(request, as_user, body);
+        prop_assert_eq!(decode_client(bytes), Ok(ClientFrame { request, as_user, body }));
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub(super) struct Seed {
     pub(super) flag: bool,
 }
 
-pub(super) const CLIENT_TYPES: usize = 14;
-pub(super) const SERVER_TYPES: usize = 12;
+pub(super) const CLIENT_TYPES: usize = 16;
+pub(super) const SERVER_TYPES: usize = 14;
 pub(super) const EVENT_TYPES: usize = 5;
 
 /// A seed with a different value at every place.
@@ -118,11 +118,21 @@ impl Seed {
             6 => ChannelAddMembers { channel, nonce, members, role: self.pick(Role::ALL) }.into(),
             7 => ChannelRemoveMembers { channel, nonce, members }.into(),
             8 => ChannelLeave { channel, nonce }.into(),
-            9 => ChannelList { before: InboxSeq::new(a), limit: self.short(7) }.into(),
+            9 => {
+                let (before, limit) = (InboxSeq::new(a), self.short(7));
+                ChannelList { before, limit, with_last: self.flag }.into()
+            }
             10 => MarkRead { channel, seq: Seq::new(a) }.into(),
             11 => Typing { channel }.into(),
             12 => Ping { opaque: a }.into(),
-            _ => ClientBody::Unknown(self.byte(6).max(14)),
+            13 => SessionsEnd {
+                user: self.users[0],
+                device: (a != 0 && self.flag).then(|| self.device()),
+                before: (b != 0).then_some(Timestamp(b)),
+            }
+            .into(),
+            14 => UserErase { user: self.users[0] }.into(),
+            _ => ClientBody::Unknown(self.byte(6).max(16)),
         }
     }
 
@@ -206,7 +216,11 @@ impl Seed {
                     read_seq: Seq::new(self.numbers[6]),
                     inbox_seq: InboxSeq::new(self.numbers[7]),
                 };
-                let entries = vec![ConversationEntry { channel, conversation }; count];
+                let with_last = |event| {
+                    let last = self.flag.then(|| self.event(event));
+                    ConversationEntry { channel, conversation, last }
+                };
+                let entries: Vec<_> = (0..count).map(with_last).collect();
                 let conversations = Conversations::from(&*entries);
                 return ask(ChannelPage { conversations, more: self.flag }.into());
             }
@@ -217,7 +231,16 @@ impl Seed {
                 let url = self.flag.then_some(&*self.text);
                 Reconnect { after_ms: self.half(6), url }.into()
             }
-            _ => ServerBody::Unknown(self.byte(6).max(12)),
+            11 => ServiceWelcome {
+                session: SessionId(self.numbers[0]),
+                server_time: self.at(),
+                heartbeat_interval_ms: self.half(1),
+                epoch: Epoch(self.numbers[6]),
+                limits: self.limits(),
+            }
+            .into(),
+            12 => ServiceDone { durability }.into(),
+            _ => ServerBody::Unknown(self.byte(6).max(14)),
         };
         ask(body)
     }
@@ -238,16 +261,20 @@ impl Seed {
                 &self.bytes[..self.bytes.len().min(256)]
             },
             ticket_expires_at: self.at(),
-            limits: Limits {
-                frame_bytes_max: self.half(1),
-                body_bytes_max: self.half(2),
-                group_members_max: self.half(3),
-                sync_page_max: self.short(4),
-                history_page_max: self.short(5),
-                channel_page_max: self.short(6),
-                posts_in_flight_max: self.short(7),
-                frames_per_second_max: self.half(0),
-            },
+            limits: self.limits(),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            frame_bytes_max: self.half(1),
+            body_bytes_max: self.half(2),
+            group_members_max: self.half(3),
+            sync_page_max: self.short(4),
+            history_page_max: self.short(5),
+            channel_page_max: self.short(6),
+            posts_in_flight_max: self.short(7),
+            frames_per_second_max: self.half(0),
         }
     }
 }

@@ -49,6 +49,8 @@ class ClientBody(object):
     MarkRead = 11
     Typing = 12
     Ping = 13
+    SessionsEnd = 14
+    UserErase = 15
 
 def ClientBodyCreator(unionType, table):
     from flatbuffers.table import Table
@@ -80,6 +82,10 @@ def ClientBodyCreator(unionType, table):
         return TypingT.InitFromBuf(table.Bytes, table.Pos)
     if unionType == ClientBody.Ping:
         return PingT.InitFromBuf(table.Bytes, table.Pos)
+    if unionType == ClientBody.SessionsEnd:
+        return SessionsEndT.InitFromBuf(table.Bytes, table.Pos)
+    if unionType == ClientBody.UserErase:
+        return UserEraseT.InitFromBuf(table.Bytes, table.Pos)
     return None
 
 
@@ -146,6 +152,8 @@ class ServerBody(object):
     TypingFrom = 9
     Pong = 10
     Reconnect = 11
+    ServiceWelcome = 12
+    ServiceDone = 13
 
 def ServerBodyCreator(unionType, table):
     from flatbuffers.table import Table
@@ -173,6 +181,10 @@ def ServerBodyCreator(unionType, table):
         return PongT.InitFromBuf(table.Bytes, table.Pos)
     if unionType == ServerBody.Reconnect:
         return ReconnectT.InitFromBuf(table.Bytes, table.Pos)
+    if unionType == ServerBody.ServiceWelcome:
+        return ServiceWelcomeT.InitFromBuf(table.Bytes, table.Pos)
+    if unionType == ServerBody.ServiceDone:
+        return ServiceDoneT.InitFromBuf(table.Bytes, table.Pos)
     return None
 
 
@@ -1534,14 +1546,24 @@ class ChannelList(object):
             return self._tab.Get(flatbuffers.number_types.Uint16Flags, o + self._tab.Pos)
         return 0
 
+    # ChannelList
+    def WithLast(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def ChannelListStart(builder):
-    builder.StartObject(2)
+    builder.StartObject(3)
 
 def ChannelListAddBefore(builder, before):
     builder.PrependUint64Slot(0, before, 0)
 
 def ChannelListAddLimit(builder, limit):
     builder.PrependUint16Slot(1, limit, 0)
+
+def ChannelListAddWithLast(builder, withLast):
+    builder.PrependBoolSlot(2, withLast, 0)
 
 def ChannelListEnd(builder):
     return builder.EndObject()
@@ -1555,9 +1577,11 @@ class ChannelListT(object):
         self,
         before = 0,
         limit = 0,
+        withLast = False,
     ):
         self.before = before  # type: int
         self.limit = limit  # type: int
+        self.withLast = withLast  # type: bool
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1582,12 +1606,14 @@ class ChannelListT(object):
             return
         self.before = channelList.Before()
         self.limit = channelList.Limit()
+        self.withLast = channelList.WithLast()
 
     # ChannelListT
     def Pack(self, builder):
         ChannelListStart(builder)
         ChannelListAddBefore(builder, self.before)
         ChannelListAddLimit(builder, self.limit)
+        ChannelListAddWithLast(builder, self.withLast)
         channelList = ChannelListEnd(builder)
         return channelList
 
@@ -1854,6 +1880,186 @@ class PingT(object):
         return ping
 
 
+class SessionsEnd(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = SessionsEnd()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsSessionsEnd(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    # SessionsEnd
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # SessionsEnd
+    def User(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # SessionsEnd
+    def Device(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # SessionsEnd
+    def Before(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+def SessionsEndStart(builder):
+    builder.StartObject(3)
+
+def SessionsEndAddUser(builder, user):
+    builder.PrependUint64Slot(0, user, 0)
+
+def SessionsEndAddDevice(builder, device):
+    builder.PrependUint32Slot(1, device, 0)
+
+def SessionsEndAddBefore(builder, before):
+    builder.PrependUint64Slot(2, before, 0)
+
+def SessionsEndEnd(builder):
+    return builder.EndObject()
+
+
+
+class SessionsEndT(object):
+
+    # SessionsEndT
+    def __init__(
+        self,
+        user = 0,
+        device = 0,
+        before = 0,
+    ):
+        self.user = user  # type: int
+        self.device = device  # type: int
+        self.before = before  # type: int
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        sessionsEnd = SessionsEnd()
+        sessionsEnd.Init(buf, pos)
+        return cls.InitFromObj(sessionsEnd)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, sessionsEnd):
+        x = SessionsEndT()
+        x._UnPack(sessionsEnd)
+        return x
+
+    # SessionsEndT
+    def _UnPack(self, sessionsEnd):
+        if sessionsEnd is None:
+            return
+        self.user = sessionsEnd.User()
+        self.device = sessionsEnd.Device()
+        self.before = sessionsEnd.Before()
+
+    # SessionsEndT
+    def Pack(self, builder):
+        SessionsEndStart(builder)
+        SessionsEndAddUser(builder, self.user)
+        SessionsEndAddDevice(builder, self.device)
+        SessionsEndAddBefore(builder, self.before)
+        sessionsEnd = SessionsEndEnd(builder)
+        return sessionsEnd
+
+
+class UserErase(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = UserErase()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsUserErase(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    # UserErase
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # UserErase
+    def User(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+def UserEraseStart(builder):
+    builder.StartObject(1)
+
+def UserEraseAddUser(builder, user):
+    builder.PrependUint64Slot(0, user, 0)
+
+def UserEraseEnd(builder):
+    return builder.EndObject()
+
+
+
+class UserEraseT(object):
+
+    # UserEraseT
+    def __init__(
+        self,
+        user = 0,
+    ):
+        self.user = user  # type: int
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        userErase = UserErase()
+        userErase.Init(buf, pos)
+        return cls.InitFromObj(userErase)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, userErase):
+        x = UserEraseT()
+        x._UnPack(userErase)
+        return x
+
+    # UserEraseT
+    def _UnPack(self, userErase):
+        if userErase is None:
+            return
+        self.user = userErase.User()
+
+    # UserEraseT
+    def Pack(self, builder):
+        UserEraseStart(builder)
+        UserEraseAddUser(builder, self.user)
+        userErase = UserEraseEnd(builder)
+        return userErase
+
+
 class ClientFrame(object):
     __slots__ = ['_tab']
 
@@ -1896,8 +2102,15 @@ class ClientFrame(object):
             return obj
         return None
 
+    # ClientFrame
+    def AsUser(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
 def ClientFrameStart(builder):
-    builder.StartObject(3)
+    builder.StartObject(4)
 
 def ClientFrameAddRequest(builder, request):
     builder.PrependUint32Slot(0, request, 0)
@@ -1907,6 +2120,9 @@ def ClientFrameAddBodyType(builder, bodyType):
 
 def ClientFrameAddBody(builder, body):
     builder.PrependUOffsetTRelativeSlot(2, flatbuffers.number_types.UOffsetTFlags.py_type(body), 0)
+
+def ClientFrameAddAsUser(builder, asUser):
+    builder.PrependUint64Slot(3, asUser, 0)
 
 def ClientFrameEnd(builder):
     return builder.EndObject()
@@ -1925,10 +2141,12 @@ class ClientFrameT(object):
         request = 0,
         bodyType = 0,
         body = None,
+        asUser = 0,
     ):
         self.request = request  # type: int
         self.bodyType = bodyType  # type: int
-        self.body = body  # type: Union[None, 'HelloT', 'PostT', 'CursorAckT', 'SyncT', 'HistoryT', 'ChannelCreateT', 'ChannelAddMembersT', 'ChannelRemoveMembersT', 'ChannelLeaveT', 'ChannelListT', 'MarkReadT', 'TypingT', 'PingT']
+        self.body = body  # type: Union[None, 'HelloT', 'PostT', 'CursorAckT', 'SyncT', 'HistoryT', 'ChannelCreateT', 'ChannelAddMembersT', 'ChannelRemoveMembersT', 'ChannelLeaveT', 'ChannelListT', 'MarkReadT', 'TypingT', 'PingT', 'SessionsEndT', 'UserEraseT']
+        self.asUser = asUser  # type: int
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1954,6 +2172,7 @@ class ClientFrameT(object):
         self.request = clientFrame.Request()
         self.bodyType = clientFrame.BodyType()
         self.body = ClientBodyCreator(self.bodyType, clientFrame.Body())
+        self.asUser = clientFrame.AsUser()
 
     # ClientFrameT
     def Pack(self, builder):
@@ -1964,6 +2183,7 @@ class ClientFrameT(object):
         ClientFrameAddBodyType(builder, self.bodyType)
         if self.body is not None:
             ClientFrameAddBody(builder, body)
+        ClientFrameAddAsUser(builder, self.asUser)
         clientFrame = ClientFrameEnd(builder)
         return clientFrame
 
@@ -4062,8 +4282,18 @@ class Conversation(object):
             return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
         return 0
 
+    # Conversation
+    def Last(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = HistoryEntry()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def ConversationStart(builder):
-    builder.StartObject(4)
+    builder.StartObject(5)
 
 def ConversationAddChannel(builder, channel):
     builder.PrependStructSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(channel), 0)
@@ -4076,6 +4306,9 @@ def ConversationAddReadSeq(builder, readSeq):
 
 def ConversationAddInboxSeq(builder, inboxSeq):
     builder.PrependUint64Slot(3, inboxSeq, 0)
+
+def ConversationAddLast(builder, last):
+    builder.PrependUOffsetTRelativeSlot(4, flatbuffers.number_types.UOffsetTFlags.py_type(last), 0)
 
 def ConversationEnd(builder):
     return builder.EndObject()
@@ -4095,11 +4328,13 @@ class ConversationT(object):
         lastSeq = 0,
         readSeq = 0,
         inboxSeq = 0,
+        last = None,
     ):
         self.channel = channel  # type: Optional[ChannelIdT]
         self.lastSeq = lastSeq  # type: int
         self.readSeq = readSeq  # type: int
         self.inboxSeq = inboxSeq  # type: int
+        self.last = last  # type: Optional[HistoryEntryT]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -4127,9 +4362,13 @@ class ConversationT(object):
         self.lastSeq = conversation.LastSeq()
         self.readSeq = conversation.ReadSeq()
         self.inboxSeq = conversation.InboxSeq()
+        if conversation.Last() is not None:
+            self.last = HistoryEntryT.InitFromObj(conversation.Last())
 
     # ConversationT
     def Pack(self, builder):
+        if self.last is not None:
+            last = self.last.Pack(builder)
         ConversationStart(builder)
         if self.channel is not None:
             channel = self.channel.Pack(builder)
@@ -4137,6 +4376,8 @@ class ConversationT(object):
         ConversationAddLastSeq(builder, self.lastSeq)
         ConversationAddReadSeq(builder, self.readSeq)
         ConversationAddInboxSeq(builder, self.inboxSeq)
+        if self.last is not None:
+            ConversationAddLast(builder, last)
         conversation = ConversationEnd(builder)
         return conversation
 
@@ -4682,6 +4923,225 @@ class ReconnectT(object):
         return reconnect
 
 
+class ServiceWelcome(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = ServiceWelcome()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsServiceWelcome(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    # ServiceWelcome
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # ServiceWelcome
+    def Session(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # ServiceWelcome
+    def ServerTime(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # ServiceWelcome
+    def HeartbeatIntervalMs(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # ServiceWelcome
+    def Epoch(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # ServiceWelcome
+    def Limits(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = Limits()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+def ServiceWelcomeStart(builder):
+    builder.StartObject(5)
+
+def ServiceWelcomeAddSession(builder, session):
+    builder.PrependUint64Slot(0, session, 0)
+
+def ServiceWelcomeAddServerTime(builder, serverTime):
+    builder.PrependUint64Slot(1, serverTime, 0)
+
+def ServiceWelcomeAddHeartbeatIntervalMs(builder, heartbeatIntervalMs):
+    builder.PrependUint32Slot(2, heartbeatIntervalMs, 0)
+
+def ServiceWelcomeAddEpoch(builder, epoch):
+    builder.PrependUint64Slot(3, epoch, 0)
+
+def ServiceWelcomeAddLimits(builder, limits):
+    builder.PrependUOffsetTRelativeSlot(4, flatbuffers.number_types.UOffsetTFlags.py_type(limits), 0)
+
+def ServiceWelcomeEnd(builder):
+    return builder.EndObject()
+
+
+try:
+    from typing import Optional
+except:
+    pass
+
+class ServiceWelcomeT(object):
+
+    # ServiceWelcomeT
+    def __init__(
+        self,
+        session = 0,
+        serverTime = 0,
+        heartbeatIntervalMs = 0,
+        epoch = 0,
+        limits = None,
+    ):
+        self.session = session  # type: int
+        self.serverTime = serverTime  # type: int
+        self.heartbeatIntervalMs = heartbeatIntervalMs  # type: int
+        self.epoch = epoch  # type: int
+        self.limits = limits  # type: Optional[LimitsT]
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        serviceWelcome = ServiceWelcome()
+        serviceWelcome.Init(buf, pos)
+        return cls.InitFromObj(serviceWelcome)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, serviceWelcome):
+        x = ServiceWelcomeT()
+        x._UnPack(serviceWelcome)
+        return x
+
+    # ServiceWelcomeT
+    def _UnPack(self, serviceWelcome):
+        if serviceWelcome is None:
+            return
+        self.session = serviceWelcome.Session()
+        self.serverTime = serviceWelcome.ServerTime()
+        self.heartbeatIntervalMs = serviceWelcome.HeartbeatIntervalMs()
+        self.epoch = serviceWelcome.Epoch()
+        if serviceWelcome.Limits() is not None:
+            self.limits = LimitsT.InitFromObj(serviceWelcome.Limits())
+
+    # ServiceWelcomeT
+    def Pack(self, builder):
+        if self.limits is not None:
+            limits = self.limits.Pack(builder)
+        ServiceWelcomeStart(builder)
+        ServiceWelcomeAddSession(builder, self.session)
+        ServiceWelcomeAddServerTime(builder, self.serverTime)
+        ServiceWelcomeAddHeartbeatIntervalMs(builder, self.heartbeatIntervalMs)
+        ServiceWelcomeAddEpoch(builder, self.epoch)
+        if self.limits is not None:
+            ServiceWelcomeAddLimits(builder, limits)
+        serviceWelcome = ServiceWelcomeEnd(builder)
+        return serviceWelcome
+
+
+class ServiceDone(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = ServiceDone()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsServiceDone(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    # ServiceDone
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # ServiceDone
+    def Durability(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+def ServiceDoneStart(builder):
+    builder.StartObject(1)
+
+def ServiceDoneAddDurability(builder, durability):
+    builder.PrependUint8Slot(0, durability, 0)
+
+def ServiceDoneEnd(builder):
+    return builder.EndObject()
+
+
+
+class ServiceDoneT(object):
+
+    # ServiceDoneT
+    def __init__(
+        self,
+        durability = 0,
+    ):
+        self.durability = durability  # type: int
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        serviceDone = ServiceDone()
+        serviceDone.Init(buf, pos)
+        return cls.InitFromObj(serviceDone)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, serviceDone):
+        x = ServiceDoneT()
+        x._UnPack(serviceDone)
+        return x
+
+    # ServiceDoneT
+    def _UnPack(self, serviceDone):
+        if serviceDone is None:
+            return
+        self.durability = serviceDone.Durability()
+
+    # ServiceDoneT
+    def Pack(self, builder):
+        ServiceDoneStart(builder)
+        ServiceDoneAddDurability(builder, self.durability)
+        serviceDone = ServiceDoneEnd(builder)
+        return serviceDone
+
+
 class ServerFrame(object):
     __slots__ = ['_tab']
 
@@ -4756,7 +5216,7 @@ class ServerFrameT(object):
     ):
         self.request = request  # type: int
         self.bodyType = bodyType  # type: int
-        self.body = body  # type: Union[None, 'WelcomeT', 'PostedT', 'RejectedT', 'DeliverT', 'SyncPageT', 'HistoryPageT', 'ChannelPageT', 'ChannelReadyT', 'TypingFromT', 'PongT', 'ReconnectT']
+        self.body = body  # type: Union[None, 'WelcomeT', 'PostedT', 'RejectedT', 'DeliverT', 'SyncPageT', 'HistoryPageT', 'ChannelPageT', 'ChannelReadyT', 'TypingFromT', 'PongT', 'ReconnectT', 'ServiceWelcomeT', 'ServiceDoneT']
 
     @classmethod
     def InitFromBuf(cls, buf, pos):

@@ -32,8 +32,13 @@ limit():number {
   return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
 }
 
+withLast():boolean {
+  const offset = this.bb!.__offset(this.bb_pos, 8);
+  return offset ? !!this.bb!.readInt8(this.bb_pos + offset) : false;
+}
+
 static startChannelList(builder:flatbuffers.Builder) {
-  builder.startObject(2);
+  builder.startObject(3);
 }
 
 static addBefore(builder:flatbuffers.Builder, before:bigint) {
@@ -44,15 +49,20 @@ static addLimit(builder:flatbuffers.Builder, limit:number) {
   builder.addFieldInt16(1, limit, 0);
 }
 
+static addWithLast(builder:flatbuffers.Builder, withLast:boolean) {
+  builder.addFieldInt8(2, +withLast, +false);
+}
+
 static endChannelList(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   return offset;
 }
 
-static createChannelList(builder:flatbuffers.Builder, before:bigint, limit:number):flatbuffers.Offset {
+static createChannelList(builder:flatbuffers.Builder, before:bigint, limit:number, withLast:boolean):flatbuffers.Offset {
   ChannelList.startChannelList(builder);
   ChannelList.addBefore(builder, before);
   ChannelList.addLimit(builder, limit);
+  ChannelList.addWithLast(builder, withLast);
   return ChannelList.endChannelList(builder);
 }
 }

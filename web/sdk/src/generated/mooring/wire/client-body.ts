@@ -13,8 +13,10 @@ import { History } from '../../mooring/wire/history.js';
 import { MarkRead } from '../../mooring/wire/mark-read.js';
 import { Ping } from '../../mooring/wire/ping.js';
 import { Post } from '../../mooring/wire/post.js';
+import { SessionsEnd } from '../../mooring/wire/sessions-end.js';
 import { Sync } from '../../mooring/wire/sync.js';
 import { Typing } from '../../mooring/wire/typing.js';
+import { UserErase } from '../../mooring/wire/user-erase.js';
 
 
 export enum ClientBody {
@@ -31,13 +33,15 @@ export enum ClientBody {
   ChannelList = 10,
   MarkRead = 11,
   Typing = 12,
-  Ping = 13
+  Ping = 13,
+  SessionsEnd = 14,
+  UserErase = 15
 }
 
 export function unionToClientBody(
   type: ClientBody,
-  accessor: (obj:ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|Sync|Typing) => ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|Sync|Typing|null
-): ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|Sync|Typing|null {
+  accessor: (obj:ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|SessionsEnd|Sync|Typing|UserErase) => ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|SessionsEnd|Sync|Typing|UserErase|null
+): ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|SessionsEnd|Sync|Typing|UserErase|null {
   switch(ClientBody[type]) {
     case 'NONE': return null; 
     case 'Hello': return accessor(new Hello())! as Hello;
@@ -53,15 +57,17 @@ export function unionToClientBody(
     case 'MarkRead': return accessor(new MarkRead())! as MarkRead;
     case 'Typing': return accessor(new Typing())! as Typing;
     case 'Ping': return accessor(new Ping())! as Ping;
+    case 'SessionsEnd': return accessor(new SessionsEnd())! as SessionsEnd;
+    case 'UserErase': return accessor(new UserErase())! as UserErase;
     default: return null;
   }
 }
 
 export function unionListToClientBody(
   type: ClientBody, 
-  accessor: (index: number, obj:ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|Sync|Typing) => ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|Sync|Typing|null, 
+  accessor: (index: number, obj:ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|SessionsEnd|Sync|Typing|UserErase) => ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|SessionsEnd|Sync|Typing|UserErase|null, 
   index: number
-): ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|Sync|Typing|null {
+): ChannelAddMembers|ChannelCreate|ChannelLeave|ChannelList|ChannelRemoveMembers|CursorAck|Hello|History|MarkRead|Ping|Post|SessionsEnd|Sync|Typing|UserErase|null {
   switch(ClientBody[type]) {
     case 'NONE': return null; 
     case 'Hello': return accessor(index, new Hello())! as Hello;
@@ -77,6 +83,8 @@ export function unionListToClientBody(
     case 'MarkRead': return accessor(index, new MarkRead())! as MarkRead;
     case 'Typing': return accessor(index, new Typing())! as Typing;
     case 'Ping': return accessor(index, new Ping())! as Ping;
+    case 'SessionsEnd': return accessor(index, new SessionsEnd())! as SessionsEnd;
+    case 'UserErase': return accessor(index, new UserErase())! as UserErase;
     default: return null;
   }
 }

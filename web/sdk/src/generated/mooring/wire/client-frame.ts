@@ -40,8 +40,13 @@ body<T extends flatbuffers.Table>(obj:any):any|null {
   return offset ? this.bb!.__union(obj, this.bb_pos + offset) : null;
 }
 
+asUser():bigint {
+  const offset = this.bb!.__offset(this.bb_pos, 10);
+  return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
+}
+
 static startClientFrame(builder:flatbuffers.Builder) {
-  builder.startObject(3);
+  builder.startObject(4);
 }
 
 static addRequest(builder:flatbuffers.Builder, request:number) {
@@ -56,17 +61,22 @@ static addBody(builder:flatbuffers.Builder, bodyOffset:flatbuffers.Offset) {
   builder.addFieldOffset(2, bodyOffset, 0);
 }
 
+static addAsUser(builder:flatbuffers.Builder, asUser:bigint) {
+  builder.addFieldInt64(3, asUser, BigInt('0'));
+}
+
 static endClientFrame(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 8) // body
   return offset;
 }
 
-static createClientFrame(builder:flatbuffers.Builder, request:number, bodyType:ClientBody, bodyOffset:flatbuffers.Offset):flatbuffers.Offset {
+static createClientFrame(builder:flatbuffers.Builder, request:number, bodyType:ClientBody, bodyOffset:flatbuffers.Offset, asUser:bigint):flatbuffers.Offset {
   ClientFrame.startClientFrame(builder);
   ClientFrame.addRequest(builder, request);
   ClientFrame.addBodyType(builder, bodyType);
   ClientFrame.addBody(builder, bodyOffset);
+  ClientFrame.addAsUser(builder, asUser);
   return ClientFrame.endClientFrame(builder);
 }
 }

@@ -5,6 +5,7 @@
 import * as flatbuffers from 'flatbuffers';
 
 import { ChannelId } from '../../mooring/wire/channel-id.js';
+import { HistoryEntry } from '../../mooring/wire/history-entry.js';
 
 
 export class Conversation {
@@ -45,8 +46,13 @@ inboxSeq():bigint {
   return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
 }
 
+last(obj?:HistoryEntry):HistoryEntry|null {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? (obj || new HistoryEntry()).__init(this.bb!.__indirect(this.bb_pos + offset), this.bb!) : null;
+}
+
 static startConversation(builder:flatbuffers.Builder) {
-  builder.startObject(4);
+  builder.startObject(5);
 }
 
 static addChannel(builder:flatbuffers.Builder, channelOffset:flatbuffers.Offset) {
@@ -65,18 +71,14 @@ static addInboxSeq(builder:flatbuffers.Builder, inboxSeq:bigint) {
   builder.addFieldInt64(3, inboxSeq, BigInt('0'));
 }
 
+static addLast(builder:flatbuffers.Builder, lastOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(4, lastOffset, 0);
+}
+
 static endConversation(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 4) // channel
   return offset;
 }
 
-static createConversation(builder:flatbuffers.Builder, channelOffset:flatbuffers.Offset, lastSeq:bigint, readSeq:bigint, inboxSeq:bigint):flatbuffers.Offset {
-  Conversation.startConversation(builder);
-  Conversation.addChannel(builder, channelOffset);
-  Conversation.addLastSeq(builder, lastSeq);
-  Conversation.addReadSeq(builder, readSeq);
-  Conversation.addInboxSeq(builder, inboxSeq);
-  return Conversation.endConversation(builder);
-}
 }

@@ -16,8 +16,10 @@ import { History, HistoryT } from '../../mooring/wire/history.js';
 import { MarkRead, MarkReadT } from '../../mooring/wire/mark-read.js';
 import { Ping, PingT } from '../../mooring/wire/ping.js';
 import { Post, PostT } from '../../mooring/wire/post.js';
+import { SessionsEnd, SessionsEndT } from '../../mooring/wire/sessions-end.js';
 import { Sync, SyncT } from '../../mooring/wire/sync.js';
 import { Typing, TypingT } from '../../mooring/wire/typing.js';
+import { UserErase, UserEraseT } from '../../mooring/wire/user-erase.js';
 
 
 export class ClientFrame implements flatbuffers.IUnpackableObject<ClientFrameT> {
@@ -53,8 +55,13 @@ body<T extends flatbuffers.Table>(obj:any):any|null {
   return offset ? this.bb!.__union(obj, this.bb_pos + offset) : null;
 }
 
+asUser():bigint {
+  const offset = this.bb!.__offset(this.bb_pos, 10);
+  return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
+}
+
 static startClientFrame(builder:flatbuffers.Builder) {
-  builder.startObject(3);
+  builder.startObject(4);
 }
 
 static addRequest(builder:flatbuffers.Builder, request:number) {
@@ -69,17 +76,22 @@ static addBody(builder:flatbuffers.Builder, bodyOffset:flatbuffers.Offset) {
   builder.addFieldOffset(2, bodyOffset, 0);
 }
 
+static addAsUser(builder:flatbuffers.Builder, asUser:bigint) {
+  builder.addFieldInt64(3, asUser, BigInt('0'));
+}
+
 static endClientFrame(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 8) // body
   return offset;
 }
 
-static createClientFrame(builder:flatbuffers.Builder, request:number, bodyType:ClientBody, bodyOffset:flatbuffers.Offset):flatbuffers.Offset {
+static createClientFrame(builder:flatbuffers.Builder, request:number, bodyType:ClientBody, bodyOffset:flatbuffers.Offset, asUser:bigint):flatbuffers.Offset {
   ClientFrame.startClientFrame(builder);
   ClientFrame.addRequest(builder, request);
   ClientFrame.addBodyType(builder, bodyType);
   ClientFrame.addBody(builder, bodyOffset);
+  ClientFrame.addAsUser(builder, asUser);
   return ClientFrame.endClientFrame(builder);
 }
 
@@ -91,7 +103,8 @@ unpack(): ClientFrameT {
       const temp = unionToClientBody(this.bodyType(), this.body.bind(this));
       if(temp === null) { return null; }
       return temp.unpack()
-  })()
+  })(),
+    this.asUser()
   );
 }
 
@@ -104,6 +117,7 @@ unpackTo(_o: ClientFrameT): void {
       if(temp === null) { return null; }
       return temp.unpack()
   })();
+  _o.asUser = this.asUser();
 }
 }
 
@@ -111,7 +125,8 @@ export class ClientFrameT implements flatbuffers.IGeneratedObject {
 constructor(
   public request: number = 0,
   public bodyType: ClientBody = ClientBody.NONE,
-  public body: ChannelAddMembersT|ChannelCreateT|ChannelLeaveT|ChannelListT|ChannelRemoveMembersT|CursorAckT|HelloT|HistoryT|MarkReadT|PingT|PostT|SyncT|TypingT|null = null
+  public body: ChannelAddMembersT|ChannelCreateT|ChannelLeaveT|ChannelListT|ChannelRemoveMembersT|CursorAckT|HelloT|HistoryT|MarkReadT|PingT|PostT|SessionsEndT|SyncT|TypingT|UserEraseT|null = null,
+  public asUser: bigint = BigInt('0')
 ){}
 
 
@@ -121,7 +136,8 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
   return ClientFrame.createClientFrame(builder,
     this.request,
     this.bodyType,
-    body
+    body,
+    this.asUser
   );
 }
 }

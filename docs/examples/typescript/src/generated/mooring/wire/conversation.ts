@@ -5,6 +5,7 @@
 import * as flatbuffers from 'flatbuffers';
 
 import { ChannelId, ChannelIdT } from '../../mooring/wire/channel-id.js';
+import { HistoryEntry, HistoryEntryT } from '../../mooring/wire/history-entry.js';
 
 
 export class Conversation implements flatbuffers.IUnpackableObject<ConversationT> {
@@ -45,8 +46,13 @@ inboxSeq():bigint {
   return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
 }
 
+last(obj?:HistoryEntry):HistoryEntry|null {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? (obj || new HistoryEntry()).__init(this.bb!.__indirect(this.bb_pos + offset), this.bb!) : null;
+}
+
 static startConversation(builder:flatbuffers.Builder) {
-  builder.startObject(4);
+  builder.startObject(5);
 }
 
 static addChannel(builder:flatbuffers.Builder, channelOffset:flatbuffers.Offset) {
@@ -65,27 +71,24 @@ static addInboxSeq(builder:flatbuffers.Builder, inboxSeq:bigint) {
   builder.addFieldInt64(3, inboxSeq, BigInt('0'));
 }
 
+static addLast(builder:flatbuffers.Builder, lastOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(4, lastOffset, 0);
+}
+
 static endConversation(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 4) // channel
   return offset;
 }
 
-static createConversation(builder:flatbuffers.Builder, channelOffset:flatbuffers.Offset, lastSeq:bigint, readSeq:bigint, inboxSeq:bigint):flatbuffers.Offset {
-  Conversation.startConversation(builder);
-  Conversation.addChannel(builder, channelOffset);
-  Conversation.addLastSeq(builder, lastSeq);
-  Conversation.addReadSeq(builder, readSeq);
-  Conversation.addInboxSeq(builder, inboxSeq);
-  return Conversation.endConversation(builder);
-}
 
 unpack(): ConversationT {
   return new ConversationT(
     (this.channel() !== null ? this.channel()!.unpack() : null),
     this.lastSeq(),
     this.readSeq(),
-    this.inboxSeq()
+    this.inboxSeq(),
+    (this.last() !== null ? this.last()!.unpack() : null)
   );
 }
 
@@ -95,6 +98,7 @@ unpackTo(_o: ConversationT): void {
   _o.lastSeq = this.lastSeq();
   _o.readSeq = this.readSeq();
   _o.inboxSeq = this.inboxSeq();
+  _o.last = (this.last() !== null ? this.last()!.unpack() : null);
 }
 }
 
@@ -103,16 +107,21 @@ constructor(
   public channel: ChannelIdT|null = null,
   public lastSeq: bigint = BigInt('0'),
   public readSeq: bigint = BigInt('0'),
-  public inboxSeq: bigint = BigInt('0')
+  public inboxSeq: bigint = BigInt('0'),
+  public last: HistoryEntryT|null = null
 ){}
 
 
 pack(builder:flatbuffers.Builder): flatbuffers.Offset {
-  return Conversation.createConversation(builder,
-    (this.channel !== null ? this.channel!.pack(builder) : 0),
-    this.lastSeq,
-    this.readSeq,
-    this.inboxSeq
-  );
+  const last = (this.last !== null ? this.last!.pack(builder) : 0);
+
+  Conversation.startConversation(builder);
+  Conversation.addChannel(builder, (this.channel !== null ? this.channel!.pack(builder) : 0));
+  Conversation.addLastSeq(builder, this.lastSeq);
+  Conversation.addReadSeq(builder, this.readSeq);
+  Conversation.addInboxSeq(builder, this.inboxSeq);
+  Conversation.addLast(builder, last);
+
+  return Conversation.endConversation(builder);
 }
 }

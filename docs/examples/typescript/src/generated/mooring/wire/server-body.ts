@@ -10,6 +10,8 @@ import { Pong, PongT } from '../../mooring/wire/pong.js';
 import { Posted, PostedT } from '../../mooring/wire/posted.js';
 import { Reconnect, ReconnectT } from '../../mooring/wire/reconnect.js';
 import { Rejected, RejectedT } from '../../mooring/wire/rejected.js';
+import { ServiceDone, ServiceDoneT } from '../../mooring/wire/service-done.js';
+import { ServiceWelcome, ServiceWelcomeT } from '../../mooring/wire/service-welcome.js';
 import { SyncPage, SyncPageT } from '../../mooring/wire/sync-page.js';
 import { TypingFrom, TypingFromT } from '../../mooring/wire/typing-from.js';
 import { Welcome, WelcomeT } from '../../mooring/wire/welcome.js';
@@ -27,13 +29,15 @@ export enum ServerBody {
   ChannelReady = 8,
   TypingFrom = 9,
   Pong = 10,
-  Reconnect = 11
+  Reconnect = 11,
+  ServiceWelcome = 12,
+  ServiceDone = 13
 }
 
 export function unionToServerBody(
   type: ServerBody,
-  accessor: (obj:ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|SyncPage|TypingFrom|Welcome) => ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|SyncPage|TypingFrom|Welcome|null
-): ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|SyncPage|TypingFrom|Welcome|null {
+  accessor: (obj:ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|ServiceDone|ServiceWelcome|SyncPage|TypingFrom|Welcome) => ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|ServiceDone|ServiceWelcome|SyncPage|TypingFrom|Welcome|null
+): ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|ServiceDone|ServiceWelcome|SyncPage|TypingFrom|Welcome|null {
   switch(ServerBody[type]) {
     case 'NONE': return null; 
     case 'Welcome': return accessor(new Welcome())! as Welcome;
@@ -47,15 +51,17 @@ export function unionToServerBody(
     case 'TypingFrom': return accessor(new TypingFrom())! as TypingFrom;
     case 'Pong': return accessor(new Pong())! as Pong;
     case 'Reconnect': return accessor(new Reconnect())! as Reconnect;
+    case 'ServiceWelcome': return accessor(new ServiceWelcome())! as ServiceWelcome;
+    case 'ServiceDone': return accessor(new ServiceDone())! as ServiceDone;
     default: return null;
   }
 }
 
 export function unionListToServerBody(
   type: ServerBody, 
-  accessor: (index: number, obj:ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|SyncPage|TypingFrom|Welcome) => ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|SyncPage|TypingFrom|Welcome|null, 
+  accessor: (index: number, obj:ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|ServiceDone|ServiceWelcome|SyncPage|TypingFrom|Welcome) => ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|ServiceDone|ServiceWelcome|SyncPage|TypingFrom|Welcome|null, 
   index: number
-): ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|SyncPage|TypingFrom|Welcome|null {
+): ChannelPage|ChannelReady|Deliver|HistoryPage|Pong|Posted|Reconnect|Rejected|ServiceDone|ServiceWelcome|SyncPage|TypingFrom|Welcome|null {
   switch(ServerBody[type]) {
     case 'NONE': return null; 
     case 'Welcome': return accessor(index, new Welcome())! as Welcome;
@@ -69,6 +75,8 @@ export function unionListToServerBody(
     case 'TypingFrom': return accessor(index, new TypingFrom())! as TypingFrom;
     case 'Pong': return accessor(index, new Pong())! as Pong;
     case 'Reconnect': return accessor(index, new Reconnect())! as Reconnect;
+    case 'ServiceWelcome': return accessor(index, new ServiceWelcome())! as ServiceWelcome;
+    case 'ServiceDone': return accessor(index, new ServiceDone())! as ServiceDone;
     default: return null;
   }
 }

@@ -13,6 +13,8 @@ import { Posted, PostedT } from '../../mooring/wire/posted.js';
 import { Reconnect, ReconnectT } from '../../mooring/wire/reconnect.js';
 import { Rejected, RejectedT } from '../../mooring/wire/rejected.js';
 import { ServerBody, unionToServerBody, unionListToServerBody } from '../../mooring/wire/server-body.js';
+import { ServiceDone, ServiceDoneT } from '../../mooring/wire/service-done.js';
+import { ServiceWelcome, ServiceWelcomeT } from '../../mooring/wire/service-welcome.js';
 import { SyncPage, SyncPageT } from '../../mooring/wire/sync-page.js';
 import { TypingFrom, TypingFromT } from '../../mooring/wire/typing-from.js';
 import { Welcome, WelcomeT } from '../../mooring/wire/welcome.js';
@@ -117,7 +119,7 @@ export class ServerFrameT implements flatbuffers.IGeneratedObject {
 constructor(
   public request: number = 0,
   public bodyType: ServerBody = ServerBody.NONE,
-  public body: ChannelPageT|ChannelReadyT|DeliverT|HistoryPageT|PongT|PostedT|ReconnectT|RejectedT|SyncPageT|TypingFromT|WelcomeT|null = null
+  public body: ChannelPageT|ChannelReadyT|DeliverT|HistoryPageT|PongT|PostedT|ReconnectT|RejectedT|ServiceDoneT|ServiceWelcomeT|SyncPageT|TypingFromT|WelcomeT|null = null
 ){}
 
 
