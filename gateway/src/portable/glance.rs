@@ -54,3 +54,11 @@ impl Glance {
         .await;
     }
 }
+
+/// The task holds its own waker, and by it itself: it would outlive the runtime.
+impl Drop for Glance {
+    fn drop(&mut self) {
+        self.0.task.take();
+        self.0.root.take();
+    }
+}
