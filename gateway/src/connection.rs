@@ -169,6 +169,10 @@ pub struct Live {
     pub credit_at: Tick,
     /// Set while it is not read.
     pub stall: Option<Box<Stall>>,
+    /// Bytes received before its Welcome was sent, as far as they are not handled: a post that
+    /// begins in them is taken for a retry, since its device may have given up this connection and
+    /// sent the same on another.
+    pub early_bytes: u32,
 }
 
 /// What a connection sent that could not be taken yet.

@@ -31,6 +31,8 @@ struct Speaker {
     user: UserId,
     device: DeviceId,
     request: u32,
+    /// It was said before Welcome: see [`Live::early_bytes`].
+    is_early: bool,
 }
 
 /// What a refusal repeats of the request: its channel and its nonce, if it has them.
@@ -63,9 +65,17 @@ impl Shard {
         let mut input = bytes;
         let mut failed = None;
         while failed.is_none() && self.may_hear(conn) {
+            let before = input.len();
             match ws.next_event(&mut input) {
-                Ok(None) => break,
-                Ok(Some(event)) => failed = self.hear_event(conn, &event, effects),
+                Ok(None) => {
+                    let begun = !ws.is_between_messages();
+                    self.note_taken(conn, before, begun);
+                    break;
+                }
+                Ok(Some(event)) => {
+                    failed = self.hear_event(conn, &event, effects);
+                    self.note_taken(conn, before - input.len(), false);
+                }
                 Err(error) => failed = Some(Failed::Protocol(error)),
             }
         }
@@ -89,6 +99,15 @@ impl Shard {
             }
         }
         self.check_room(conn, effects);
+    }
+
+    /// So many more bytes of a session are handled, and perhaps another frame has `begun` in them.
+    fn note_taken(&mut self, conn: ConnId, bytes: usize, begun: bool) {
+        let live = self.outgoing.connections.get(conn).and_then(Connection::live);
+        if let Some(live) = live.filter(|live| live.early_bytes > 0) {
+            let left = live.early_bytes.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+            live.early_bytes = left.max(begun.into());
+        }
     }
 
     /// Whether the next frame of a session may be looked at.
@@ -218,11 +237,11 @@ impl Shard {
         let per_second = self.common.limits.told.frames_per_second_max;
         let tick = self.tick();
         let live = self.outgoing.connections.get(conn).and_then(Connection::live)?;
-        let (user, device) = (live.user, live.device);
+        let (user, device, is_early) = (live.user, live.device, live.early_bytes > 0);
         // A refusal costs as much as an answer, so frames that break a rule count as well.
         let credit = live.spend(tick, per_second);
         let request = decoded.as_ref().map_or_else(|(request, _)| *request, |frame| frame.request);
-        let speaker = Speaker { conn, user, device, request };
+        let speaker = Speaker { conn, user, device, request, is_early };
         match (credit, decoded) {
             (Credit::Within, Ok(frame)) if frame.as_user.is_some() => {
                 let text = "as_user: only a service may ask for somebody else";
@@ -254,7 +273,7 @@ impl Shard {
         body: &ClientBody<'_>,
         effects: &mut Effects,
     ) -> Option<Failed> {
-        let Speaker { conn, user, device, request } = speaker;
+        let Speaker { conn, user, device, request, .. } = speaker;
         match body {
             ClientBody::Hello(_) => {
                 return Some(Failed::Close(CloseCode::HelloExpected, String::new()));
@@ -308,6 +327,8 @@ impl Shard {
 
     fn post(&mut self, speaker: Speaker, post: &Post<'_>) {
         let Post { channel, nonce, kind, body, retry } = *post;
+        // Before Welcome every post is one, whatever its device says of it.
+        let retry = retry || speaker.is_early;
         if body.len() > self.common.limits.told.body_bytes_max as usize {
             let text = "body: longer than Limits.body_bytes_max";
             let about = (Some(channel), nonce);
@@ -352,7 +373,7 @@ impl Shard {
 
     /// On its way to the core that owns the channel; if that is full, the connection stalls.
     fn offer(&mut self, speaker: Speaker, wish: Wish) {
-        let Speaker { conn, user, device, request } = speaker;
+        let Speaker { conn, user, device, request, .. } = speaker;
         let Wish { channel, nonce, retry, fingerprint, ask } = wish;
         let offer = Offer {
             origin: Origin { core: self.core, conn, request },

@@ -354,6 +354,7 @@ impl Shard {
             credit: credit_of(limits.told.frames_per_second_max),
             credit_at: self.now.tick,
             stall: None,
+            early_bytes: u32::try_from(joining.leftover.len()).expect("at most a receive buffer"),
         });
         let deadline = connection.deadline;
         self.outgoing.wheel.set(conn.slot, deadline);

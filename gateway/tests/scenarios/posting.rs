@@ -2,7 +2,7 @@
 
 use crate::sim::host::Host;
 use crate::sim::pace::Pace;
-use crate::sim::script::{Script, play};
+use crate::sim::script::{Script, play, play_at};
 use crate::sim::setup::Setup;
 
 #[test]
@@ -155,6 +155,43 @@ fn a_retry_beyond_the_window_is_found_in_the_log() {
         u1 < rejected n1 RetryTooOld
         "#,
     );
+}
+
+/// A connection that its device gave up may be served late: what is in line behind its Hello is no
+/// first transmission then, whatever it says of itself.
+#[test]
+fn what_is_received_before_welcome_is_a_retry_also_where_its_device_does_not_say_so() {
+    let setup = Setup::cores(2).with(|limits| {
+        limits.sequencer.nonce_window = 1;
+        limits.told.posts_in_flight_max = 1; // The second one stalls, and is still an early one.
+    });
+    let text = r#"
+        u1 > hello
+        u1 < welcome @0 Fresh
+        u1 > post u1 n1 "a"
+        u1 < posted n1 #1
+        u1 > post u1 n2 "b"
+        u1 < @1 u1:u1#1 u1 own
+        u1 < posted n2 #2
+        u1 > post u1 n3 "c"
+        u1 < @2 u1:u1#2 u1 own
+        u1 < posted n3 #3
+        tick 1
+        u1 < @3 u1:u1#3 u1 own
+        u1 > cut
+        u1/b > hello @3 &
+        u1/b > post u1 n1 "a" &
+        u1/b > post u1 n2 "b"
+        u1/b < welcome @3 Resumed
+        u1/b < posted n1 #1
+        u1/b < posted n2 #2
+        u1/b > post u1 n1 "a"         // After Welcome it is what it says: the window has forgotten.
+        u1/b < posted n1 #4
+        tick 1
+        u1/b < @4 u1:u1#4 u1 own
+        "#;
+    // At another pace some of it is received after Welcome was sent.
+    play_at(&setup, text, Pace::Even, "even pace");
 }
 
 #[test]
