@@ -185,7 +185,7 @@ fn a_server_frame_that_breaks_a_rule_is_refused_with_the_rule() {
         Err(WireError::Field(FieldError { rule, .. })) => rule,
         other => panic!("{other:?}"),
     };
-    let mut encoder = Encoder::default();
+    let mut encoder = Encoder::new(0);
     let seed = plain();
     let event = seed.event(0);
     let Event::Message(message) = event else { panic!("sample 0 is a message") };

@@ -32,7 +32,7 @@ fn table(builder: &mut Builder, fields: &[(u16, Union)]) -> Union {
 }
 
 fn ping() -> Vec<u8> {
-    Encoder::default().client(1, Ping { opaque: 1 }).to_vec()
+    Encoder::new(0).client(1, Ping { opaque: 1 }).to_vec()
 }
 
 /// `ping` with the four bytes at `at` replaced.
@@ -114,7 +114,7 @@ fn row_of(
 fn bytes_that_are_no_client_frame_are_refused_with_the_reason() {
     let not_a_frame = |found: &[u8; 4]| WireError::NotAFrame { found: *found, expected: *b"MRC1" };
     let too_large = |bytes| WireError::TooLarge { bytes, bytes_max: CLIENT_FRAME_BYTES_MAX };
-    let server = plain().server(9, |body| Encoder::default().server(0, body).to_vec());
+    let server = plain().server(9, |body| Encoder::new(0).server(0, body).to_vec());
     let mut odd_vtable = ping();
     let root = root_of(&odd_vtable);
     let back = u32::from_le_bytes(odd_vtable[root..root + 4].try_into().unwrap());
@@ -201,6 +201,7 @@ fn page_of_one(entries: usize, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a page of the largest size takes minutes")]
 fn a_page_holds_as_many_entries_as_it_may_and_not_one_more() {
     assert!(decode_server(&page_of_one(PAGE_ENTRIES_MAX, b"tea")).is_ok());
     let one_more = page_of_one(PAGE_ENTRIES_MAX + 1, b"tea");
@@ -208,6 +209,7 @@ fn a_page_holds_as_many_entries_as_it_may_and_not_one_more() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a page of the largest size takes minutes")]
 fn a_small_frame_cannot_stand_for_a_large_one() {
     let bytes = page_of_one(64, &[0xaa; BODY_BYTES_MAX]);
     assert!(bytes.len() < SERVER_FRAME_BYTES_MAX / 8);
@@ -238,11 +240,12 @@ fn the_depth_limits_are_those_of_the_deepest_frames() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a page of the largest size takes minutes")]
 fn the_longest_frames_pass_the_doors() {
     let users: Vec<_> = (1..=501).map(|id| UserId::new(id).unwrap()).collect();
     let (body, title) = (vec![0xaa; BODY_BYTES_MAX], "t".repeat(TITLE_BYTES_MAX));
     let of = ChannelId::numbered(1).unwrap();
-    let mut encoder = Encoder::default();
+    let mut encoder = Encoder::new(0);
     let post = client::Post { channel: of, nonce: Nonce(1), kind: 0, body: &body, retry: true };
     assert!(decode_client(encoder.client(u32::MAX, post)).is_ok());
     let create = client::ChannelCreate {
@@ -266,9 +269,7 @@ fn the_longest_frames_pass_the_doors() {
     for event in [long, wide, Event::Message(Message { body: None, ..message })] {
         let room = (SERVER_FRAME_BYTES_MAX - 256) / event.bytes_max();
         let entry = Deliver { inbox_seq: InboxSeq::new(1), event };
-        // Fewer under Miri, where each takes milliseconds.
-        let entries_max = if cfg!(miri) { 8 } else { PAGE_ENTRIES_MAX };
-        let entries = std::iter::repeat_n(entry, room.min(entries_max));
+        let entries = std::iter::repeat_n(entry, room.min(PAGE_ENTRIES_MAX));
         let bytes = encoder.sync_page(1, entries, InboxSeq::ZERO, false);
         assert!(bytes.len() <= SERVER_FRAME_BYTES_MAX);
         assert!(decode_server(bytes).is_ok(), "{} bytes", bytes.len());
