@@ -52,7 +52,7 @@ enum Task {
     Conformance(conformance::Arguments),
     /// Run the fuzz targets, each for a while.
     Fuzz(fuzz::Arguments),
-    /// Check atomics and memory with loom, Miri, AddressSanitizer and valgrind.
+    /// Check atomics and memory with loom, Miri and AddressSanitizer.
     MemoryChecks(memory_checks::Arguments),
     /// Live simulated lives of the core, under faults, and look after every step.
     Sim(sim::Arguments),

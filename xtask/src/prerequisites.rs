@@ -66,14 +66,6 @@ pub(crate) const MKFS: Tool = Tool {
     is_there: || answers("mkfs.ext4", &["-V"]),
 };
 
-/// Sees values that were never written.
-pub(crate) const VALGRIND: Tool = Tool {
-    name: "valgrind",
-    why: "sees values that were never written",
-    package: "valgrind",
-    is_there: || answers("valgrind", &["--version"]),
-};
-
 /// Another server that holds WebSockets.
 pub(crate) const NCHAN: Tool = Tool {
     name: "nginx with nchan",
