@@ -39,8 +39,13 @@ fn may_lack_rings() -> bool {
     std::env::var_os("MOORING_ALLOW_NO_URING").is_some_and(|value| value == "1")
 }
 
-fn start(data: &tempfile::TempDir, shell: ShellConfig, sizes: Sizes) -> Gateway {
-    echo::start(data.path(), shell, 1, sizes).unwrap()
+/// Runs `test` against an echo of its own.
+fn with_echo(shell: ShellConfig, sizes: Sizes, test: impl FnOnce(&Gateway)) {
+    let data = tempfile::tempdir().unwrap();
+    let gateway = echo::start(data.path(), shell, 1, sizes).unwrap();
+    test(&gateway);
+    gateway.drainer().drain();
+    gateway.wait().unwrap();
 }
 
 /// Payload lengths whose frame, head included, ends within three bytes of a boundary: of a length's
@@ -63,6 +68,22 @@ fn lengths(boundary_bytes: usize, masked: bool) -> Vec<usize> {
 /// Bytes whose order shows.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|index| u8::try_from(index % 251).unwrap()).collect()
+}
+
+/// A binary frame with so much of the pattern, as a client sends it.
+fn asked(length: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    encoder::append_binary(&mut frame, &pattern(length), Some(KEY));
+    frame
+}
+
+/// Reads what the echo must answer to it.
+fn expect_answer(stream: &mut TcpStream, length: usize, when: &str) {
+    let mut expected = Vec::new();
+    encoder::append_binary(&mut expected, &pattern(length), None);
+    let mut received = vec![0; expected.len()];
+    read_exact(stream, &mut received);
+    assert!(received == expected, "a message of {length} bytes came back changed: {when}");
 }
 
 /// A WebSocket opened by hand.
@@ -103,18 +124,10 @@ fn echo_all(address: SocketAddr, lengths: &[usize]) {
     let mut writer = stream.try_clone().unwrap();
     let sent = lengths.to_vec();
     let writing = thread::spawn(move || {
-        for length in sent {
-            let mut frame = Vec::new();
-            encoder::append_binary(&mut frame, &pattern(length), Some(KEY));
-            writer.write_all(&frame).unwrap();
-        }
+        sent.into_iter().for_each(|length| writer.write_all(&asked(length)).unwrap());
     });
     for &length in lengths {
-        let mut expected = Vec::new();
-        encoder::append_binary(&mut expected, &pattern(length), None);
-        let mut received = vec![0; expected.len()];
-        read_exact(&mut stream, &mut received);
-        assert!(received == expected, "a message of {length} bytes came back changed");
+        expect_answer(&mut stream, length, "among others");
     }
     writing.join().unwrap();
 }
@@ -124,50 +137,37 @@ fn frames_of_every_size_around_every_boundary_come_back_from_the_server() {
     for (shell, sizes) in
         shells().into_iter().flat_map(|shell| [(shell, SMALL), (shell, Sizes::default())])
     {
-        let data = tempfile::tempdir().unwrap();
-        let gateway = start(&data, shell, sizes);
-        let address = gateway.addresses()[0];
-        let mut all = lengths(sizes.receive_buffer_bytes as usize, true);
-        all.extend(lengths(sizes.send_block_bytes, false));
-        echo_all(address, &all);
-        // One at a time: each begins at the start of a buffer.
-        let mut stream = open(address);
-        for length in all {
-            let (mut frame, mut expected) = (Vec::new(), Vec::new());
-            encoder::append_binary(&mut frame, &pattern(length), Some(KEY));
-            encoder::append_binary(&mut expected, &pattern(length), None);
-            stream.write_all(&frame).unwrap();
-            let mut received = vec![0; expected.len()];
-            read_exact(&mut stream, &mut received);
-            assert!(received == expected, "{length} bytes, alone, {shell:?}, {sizes:?}");
-        }
-        gateway.drainer().drain();
-        gateway.wait().unwrap();
+        with_echo(shell, sizes, |gateway| {
+            let address = gateway.addresses()[0];
+            let mut all = lengths(sizes.receive_buffer_bytes as usize, true);
+            all.extend(lengths(sizes.send_block_bytes, false));
+            echo_all(address, &all);
+            // One at a time: each begins at the start of a buffer.
+            let mut stream = open(address);
+            for length in all {
+                stream.write_all(&asked(length)).unwrap();
+                expect_answer(&mut stream, length, &format!("alone, {shell:?}, {sizes:?}"));
+            }
+        });
     }
 }
 
 #[test]
 fn a_frame_cut_at_every_byte_of_its_head_comes_back() {
     for shell in shells() {
-        let data = tempfile::tempdir().unwrap();
-        let gateway = start(&data, shell, SMALL);
-        let mut stream = open(gateway.addresses()[0]);
-        stream.set_nodelay(true).unwrap();
-        for length in [0, 1, 125, 126, 600, 65_535, 65_536] {
-            let (mut frame, mut expected) = (Vec::new(), Vec::new());
-            encoder::append_binary(&mut frame, &pattern(length), Some(KEY));
-            encoder::append_binary(&mut expected, &pattern(length), None);
-            for cut in 1..(frame.len() - length + 2).min(frame.len()) {
-                let (front, back) = frame.split_at(cut);
-                stream.write_all(front).unwrap();
-                stream.write_all(back).unwrap();
-                let mut received = vec![0; expected.len()];
-                read_exact(&mut stream, &mut received);
-                assert!(received == expected, "{length} bytes, cut at {cut}, {shell:?}");
+        with_echo(shell, SMALL, |gateway| {
+            let mut stream = open(gateway.addresses()[0]);
+            stream.set_nodelay(true).unwrap();
+            for length in [0, 1, 125, 126, 600, 65_535, 65_536] {
+                let frame = asked(length);
+                for cut in 1..(frame.len() - length + 2).min(frame.len()) {
+                    let (front, back) = frame.split_at(cut);
+                    stream.write_all(front).unwrap();
+                    stream.write_all(back).unwrap();
+                    expect_answer(&mut stream, length, &format!("cut at {cut}, {shell:?}"));
+                }
             }
-        }
-        gateway.drainer().drain();
-        gateway.wait().unwrap();
+        });
     }
 }
 
@@ -175,58 +175,45 @@ fn a_frame_cut_at_every_byte_of_its_head_comes_back() {
 fn what_a_peer_does_not_read_for_a_while_comes_whole_and_in_order_when_it_does() {
     const MESSAGES: usize = 400;
     for shell in shells() {
-        let data = tempfile::tempdir().unwrap();
-        let gateway = start(&data, shell, Sizes::default());
-        let mut stream = open(gateway.addresses()[0]);
-        // Far more than sockets hold: most of it waits in the gateway.
-        let length = |index: usize| 60_000 + 13 * index;
-        for index in 0..MESSAGES {
-            let mut frame = Vec::new();
-            encoder::append_binary(&mut frame, &pattern(length(index)), Some(KEY));
-            stream.write_all(&frame).unwrap();
-        }
-        for index in 0..MESSAGES {
-            let mut expected = Vec::new();
-            encoder::append_binary(&mut expected, &pattern(length(index)), None);
-            let mut received = vec![0; expected.len()];
-            read_exact(&mut stream, &mut received);
-            assert!(received == expected, "message {index}, {shell:?}");
-        }
-        gateway.drainer().drain();
-        gateway.wait().unwrap();
+        with_echo(shell, Sizes::default(), |gateway| {
+            let mut stream = open(gateway.addresses()[0]);
+            // Far more than sockets hold: most of it waits in the gateway.
+            let length = |index: usize| 60_000 + 13 * index;
+            for index in 0..MESSAGES {
+                stream.write_all(&asked(length(index))).unwrap();
+            }
+            for index in 0..MESSAGES {
+                expect_answer(&mut stream, length(index), &format!("message {index}, {shell:?}"));
+            }
+        });
     }
 }
 
 #[test]
 fn many_connections_that_share_few_buffers_all_get_their_own_bytes_back() {
     for shell in shells() {
-        let data = tempfile::tempdir().unwrap();
-        let gateway = start(&data, shell, SMALL);
-        let address = gateway.addresses()[0];
-        let peers: Vec<_> = (0..24_usize)
-            .map(|peer| {
-                thread::spawn(move || {
-                    let size = |n: usize| (peer * 389 + n * 1021) % 9000;
-                    let sizes: Vec<usize> = (0..40).map(size).collect();
-                    echo_all(address, &sizes);
+        with_echo(shell, SMALL, |gateway| {
+            let address = gateway.addresses()[0];
+            let peers: Vec<_> = (0..24_usize)
+                .map(|peer| {
+                    thread::spawn(move || {
+                        let size = |n: usize| (peer * 389 + n * 1021) % 9000;
+                        let sizes: Vec<usize> = (0..40).map(size).collect();
+                        echo_all(address, &sizes);
+                    })
                 })
-            })
-            .collect();
-        peers.into_iter().for_each(|peer| peer.join().unwrap());
-        let metrics = gateway.metrics();
-        gateway.drainer().drain();
-        gateway.wait().unwrap();
-        if metrics.shell == Shell::Portable {
-            continue; // It has one buffer, and is never without.
-        }
-        let exposed = gateway::metrics::expose(&metrics).unwrap();
-        let exhausted = exposed.lines().find(|line| {
-            !line.starts_with('#') && line.contains("buffers_exhausted") && !line.ends_with(" 0")
+                .collect();
+            peers.into_iter().for_each(|peer| peer.join().unwrap());
+            let metrics = gateway.metrics();
+            if metrics.shell == Shell::Portable {
+                return; // It has one buffer, and is never without.
+            }
+            let exposed = gateway::metrics::expose(&metrics).unwrap();
+            let mut lines = exposed.lines().filter(|line| !line.starts_with('#'));
+            let was_short =
+                lines.any(|line| line.contains("buffers_exhausted") && !line.ends_with(" 0"));
+            assert!(was_short, "no buffer was ever missing: more peers are needed\n{exposed}");
         });
-        assert!(
-            exhausted.is_some(),
-            "no buffer was ever missing: more peers are needed\n{exposed}"
-        );
     }
 }
 
