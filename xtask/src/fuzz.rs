@@ -6,6 +6,7 @@
 //! nothing, and nothing that it says about the others counts.
 
 mod coverage;
+mod totals;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::environment::{self, Environment, cache_dir};
 use crate::prerequisites::{self, SYMBOLIZER};
 use crate::{cache, clock, console, workspace};
 use coverage::Coverage;
+use totals::{Total, Totals};
 
 /// What builds the targets.
 const CARGO_FUZZ: &str = "0.13.2";
@@ -47,6 +49,10 @@ pub(crate) struct Arguments {
     /// Run the target on this file alone, as it was found.
     #[arg(long, value_name = "FILE", requires = "target")]
     replay: Option<PathBuf>,
+    /// Run nothing: write what all runs on this machine came to, and what their corpora reach, into
+    /// docs/reliability.md.
+    #[arg(long, conflicts_with_all = ["target", "seconds"])]
+    report: bool,
 }
 
 /// Builds the targets and runs them.
@@ -61,6 +67,10 @@ pub(crate) fn fuzz(arguments: &Arguments) -> Result<ExitCode> {
         let file = std::path::absolute(file)?;
         environment::run(fuzzer.command(target)?.arg(file))?;
         console::note("it passes");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.report {
+        fuzzer.report()?;
         return Ok(ExitCode::SUCCESS);
     }
     fuzzer.check_canary()?;
@@ -96,8 +106,8 @@ struct Fuzzer<'a> {
 
 /// What one run came to.
 struct Run {
-    /// Inputs tried.
-    inputs: u64,
+    /// How long it took, and how many inputs it tried.
+    total: Total,
     /// The file that makes it fail, and the last lines that it said.
     failure: Option<(PathBuf, String)>,
 }
@@ -138,7 +148,7 @@ impl<'a> Fuzzer<'a> {
     fn check_canary(&self) -> Result<()> {
         let run = self.run(CANARY, CANARY_SECONDS)?;
         let Some((_, said)) = run.failure else {
-            bail!("{} inputs did not kill the canary: this fuzzer finds nothing", run.inputs);
+            bail!("{} inputs did not kill the canary: this fuzzer finds nothing", run.total.inputs);
         };
         anyhow::ensure!(said.contains(CANARY_WORD), "the canary died of something else:\n{said}");
         console::note(&format!("{CANARY:<18} found dead, as it must be"));
@@ -150,8 +160,9 @@ impl<'a> Fuzzer<'a> {
         let mut failed = Vec::new();
         for target in targets {
             let run = self.run(target, seconds)?;
+            Totals::read(&self.found)?.add(target, run.total)?;
             let coverage = Coverage::of(&mut self.corpus_command(target)?)?;
-            console::note(&format!("{target:<18} {:>9} inputs, {coverage}", run.inputs));
+            console::note(&format!("{target:<18} {:>9} inputs, {coverage}", run.total.inputs));
             if let Some((file, said)) = run.failure {
                 console::line(&said);
                 let file = file.display();
@@ -161,6 +172,16 @@ impl<'a> Fuzzer<'a> {
         }
         anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
         Ok(())
+    }
+
+    fn report(&self) -> Result<()> {
+        let totals = Totals::read(&self.found)?;
+        let mut rows = Vec::new();
+        for target in self.targets()? {
+            let coverage = Coverage::of(&mut self.corpus_command(&target)?)?;
+            rows.push((target.clone(), totals.of(&target), coverage.to_string()));
+        }
+        totals::write(self.root, &rows)
     }
 
     /// The target with the folders of its corpora: what it finds, and the checkout's.
@@ -195,13 +216,13 @@ impl<'a> Fuzzer<'a> {
             log.read(&String::from_utf8_lossy(&line.context("cannot read its output")?));
         }
         let status = child.wait().context("cannot wait for it")?;
-        let (inputs, file, said) = log.finish();
+        let (total, file, said) = log.finish();
         let failure = match (status.success(), file) {
             (true, _) => None,
             (false, Some(file)) => Some((file, said)),
             (false, None) => bail!("{target} could not run ({status}):\n{said}"),
         };
-        Ok(Run { inputs, failure })
+        Ok(Run { total, failure })
     }
 }
 
@@ -257,12 +278,13 @@ impl Log {
         }
     }
 
-    fn finish(mut self) -> (u64, Option<PathBuf>, String) {
+    fn finish(mut self) -> (Total, Option<PathBuf>, String) {
         if let Some(meter) = self.meter.take() {
             meter.finish();
         }
         self.said.truncate(SAID_LINES_MAX);
-        (self.inputs, self.file, self.said.join("\n"))
+        let total = Total { seconds: self.started.elapsed().as_secs(), inputs: self.inputs };
+        (total, self.file, self.said.join("\n"))
     }
 }
 
@@ -284,8 +306,8 @@ mod tests {
         ] {
             log.read(line);
         }
-        let (inputs, file, said) = log.finish();
-        assert_eq!((inputs, file), (4096, Some("/x/crash-60fc".into())));
+        let (total, file, said) = log.finish();
+        assert_eq!((total.inputs, file), (4096, Some("/x/crash-60fc".into())));
         assert!(said.contains(CANARY_WORD), "{said}");
     }
 }

@@ -19,6 +19,19 @@ pub(crate) fn machine(machine: &Value) -> String {
     )
 }
 
+/// `1,000,000`.
+pub(crate) fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +50,13 @@ mod tests {
         let known = serde_json::json!({ "cpu": "X", "processors": 2, "kernel": "6.18" });
         assert_eq!(machine(&known), "X, 2 processors, Linux 6.18");
         assert_eq!(machine(&Value::Null), "unknown, null processors, Linux unknown");
+    }
+
+    #[test]
+    fn numbers_are_written_as_people_read_them() {
+        let rows = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        for (value, text) in rows {
+            assert_eq!(thousands(value), text);
+        }
     }
 }

@@ -5,9 +5,10 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
-use super::report::{real, thousands};
+use super::report::real;
 use super::watch::value;
 use super::{Arguments, Step};
+use crate::bench::figures::thousands;
 use crate::document;
 use crate::environment::Environment;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::watch::Sample;
 use super::{Arguments, Step};
-use crate::bench::figures::{self, median};
+use crate::bench::figures::{self, median, thousands};
 use crate::bench::plot::{Bars, Line, bars, linear};
 use crate::console;
 
@@ -164,31 +164,10 @@ pub(super) fn real(value: u64) -> f64 {
     value as f64
 }
 
-/// `1,000,000`.
-pub(super) fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::watch::Watched;
     use super::*;
-
-    #[test]
-    fn numbers_are_written_as_people_read_them() {
-        let rows = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
-        for (value, text) in rows {
-            assert_eq!(thousands(value), text);
-        }
-    }
 
     #[test]
     fn a_row_counts_growth_over_what_is_held() {
