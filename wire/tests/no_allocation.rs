@@ -9,9 +9,6 @@ use wire::{
     Timestamp, UserId, decode_client, decode_server, patch_inbox_seq,
 };
 
-/// Entries of the page; fewer under Miri, where each takes milliseconds.
-const PAGE_ENTRIES: usize = if cfg!(miri) { 8 } else { PAGE_ENTRIES_MAX };
-
 fn channel() -> ChannelId {
     ChannelId::numbered(7).expect("not 0")
 }
@@ -58,7 +55,7 @@ fn work(encoder: &mut Encoder, body: &[u8], copy: &mut Vec<u8>) {
     assert!(decode_server(copy).is_ok());
 
     let entry = Deliver { event: message(b"tea"), ..entry };
-    let page = std::iter::repeat_n(entry, PAGE_ENTRIES);
+    let page = std::iter::repeat_n(entry, PAGE_ENTRIES_MAX);
     let page = decode_server(encoder.sync_page(4, page, InboxSeq::new(8), true)).expect("a page");
     let ServerBody::SyncPage(page) = page.body else { panic!("a page") };
     assert!(page.entries.iter().all(|read| read == entry));
