@@ -14,7 +14,7 @@ const DOCUMENT: &str = "docs/reliability.md";
 const BEGIN: &str = "<!-- fuzz: written by `cargo xtask fuzz --report` -->\n";
 const END: &str = "<!-- end of fuzz -->\n";
 
-const HEAD: &str = "| target | hours | inputs | reached |\n| --- | --- | --- | --- |\n";
+const HEAD: &str = "| target | minutes | inputs | reached |\n| --- | --- | --- | --- |\n";
 
 /// The sums of one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,9 +77,8 @@ pub(super) fn write(root: &Path, rows: &[(String, Total, String)]) -> Result<()>
 
 fn table(rows: &[(String, Total, String)]) -> String {
     let row = |target: &str, total: Total, reached: &str| {
-        let tenths = (total.seconds + 180) / 360;
-        let hours = format!("{}.{}", tenths / 10, tenths % 10);
-        format!("| {target} | {hours} | {} | {reached} |\n", thousands(total.inputs))
+        let minutes = thousands((total.seconds + 30) / 60);
+        format!("| {target} | {minutes} | {} | {reached} |\n", thousands(total.inputs))
     };
     let mut all = Total::default();
     let mut text = HEAD.to_owned();
@@ -111,10 +110,10 @@ mod tests {
     fn the_table_has_a_row_a_target_and_their_sum() {
         let rows = [
             ("one".to_owned(), Total { seconds: 3600, inputs: 1_234_567 }, "x".to_owned()),
-            ("two".to_owned(), Total { seconds: 1900, inputs: 1 }, "y".to_owned()),
+            ("two".to_owned(), Total { seconds: 89, inputs: 1 }, "y".to_owned()),
         ];
-        let expected = "| `one` | 1.0 | 1,234,567 | x |\n| `two` | 0.5 | 1 | y |\n\
-                        | all | 1.5 | 1,234,568 |  |\n";
+        let expected = "| `one` | 60 | 1,234,567 | x |\n| `two` | 1 | 1 | y |\n\
+                        | all | 61 | 1,234,568 |  |\n";
         assert_eq!(table(&rows), format!("{HEAD}{expected}"));
     }
 }
