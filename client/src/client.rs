@@ -10,7 +10,7 @@ use wire::server::{ChannelReady, Posted};
 use wire::{ChannelId, ChannelKind, InboxSeq, Nonce, Role, Seq, UserId};
 
 use crate::config::{Config, ConfigError, device_of};
-use crate::driver::{Shared, Sources, drive};
+use crate::driver::{Ask, Shared, Sources, drive};
 use crate::error::{End, RequestError};
 use crate::event::Event;
 use crate::machine::Kind;
@@ -220,7 +220,21 @@ impl Client {
     /// # Errors
     /// As [`Self::send`].
     pub async fn request(&self, request: Request) -> Result<Answer, RequestError> {
-        self.session.shared.request(request, None, None).await
+        self.session.shared.request(request, Ask::default()).await
+    }
+
+    /// Any request, for whoever has perhaps made it before: with `retry`, a gateway looks for the
+    /// first one farther back than it does by itself.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn request_again(
+        &self,
+        request: Request,
+        retry: bool,
+    ) -> Result<Answer, RequestError> {
+        let ask = Ask { may_be_kept: retry, ..Ask::default() };
+        self.session.shared.request(request, ask).await
     }
 
     /// A nonce that this device has not used.
@@ -269,5 +283,15 @@ impl Events {
     /// The next event; `None` when the session is over and all were taken.
     pub async fn next(&mut self) -> Option<Event> {
         self.session.shared.next_event().await
+    }
+
+    /// The next event, if there is one already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.session.shared.try_next_event()
+    }
+
+    /// Waits until there is an event, without taking it, or until the session is over.
+    pub async fn ready(&self) {
+        self.session.shared.ready().await;
     }
 }

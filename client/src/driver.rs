@@ -1,6 +1,7 @@
 //! The shell around a session: a socket, a clock, and whoever waits for answers. It decides
 //! nothing.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,6 +34,11 @@ const READ_BYTES: usize = 64 * 1024;
 /// Where the next deadline is when there is none.
 const FAR: Duration = Duration::from_secs(3600);
 
+thread_local! {
+    /// One for all sessions of a thread: an idle session has none.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
 type Outcome = Result<Answer, RequestError>;
 
 /// A session, shared between its driver and its handles. The lock is held for the machine's work
@@ -60,6 +66,17 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// How a request is made.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ask {
+    /// For whom a service asks.
+    pub(crate) as_user: Option<UserId>,
+    /// How long the answer may take.
+    pub(crate) wait_max: Option<Duration>,
+    /// It may have been made before.
+    pub(crate) may_be_kept: bool,
+}
+
 /// Who the driver asks before it connects.
 pub(crate) struct Sources {
     pub(crate) gateways: Arc<dyn Gateways>,
@@ -82,13 +99,8 @@ impl Shared {
     }
 
     /// Asks, and awaits the answer. A request that was taken goes on when the future is dropped.
-    pub(crate) async fn request(
-        &self,
-        request: Request,
-        as_user: Option<UserId>,
-        wait_max: Option<Duration>,
-    ) -> Outcome {
-        let answer = self.submit(request, as_user, wait_max)?;
+    pub(crate) async fn request(&self, request: Request, ask: Ask) -> Outcome {
+        let answer = self.submit(request, ask)?;
         self.asked.notify_one();
         // The driver was stopped with the last handle, or with the runtime.
         answer.await.unwrap_or(Err(RequestError::Ended(End::Left)))
@@ -97,17 +109,19 @@ impl Shared {
     fn submit(
         &self,
         request: Request,
-        as_user: Option<UserId>,
-        wait_max: Option<Duration>,
+        ask: Ask,
     ) -> Result<oneshot::Receiver<Outcome>, RequestError> {
-        let deadline = wait_max.map(|wait| self.now() + wait);
+        let deadline = ask.wait_max.map(|wait| self.now() + wait);
         let inner = &mut *self.lock();
         inner.machine.check(&request)?;
         if request.nonce().is_some() {
             let noted = inner.store.add(inner.machine.next_id(), &request);
             noted.map_err(|error| RequestError::Store(error.to_string()))?;
         }
-        let id = inner.machine.submit(request, as_user, deadline)?;
+        let id = inner.machine.submit(request, ask.as_user, deadline)?;
+        if ask.may_be_kept {
+            inner.machine.mark_retry(id);
+        }
         let (sender, receiver) = oneshot::channel();
         inner.waiting.insert(id, sender);
         Ok(receiver)
@@ -138,6 +152,27 @@ impl Shared {
             }
             // What was taken before is kept now.
             self.asked.notify_one();
+            told.await;
+        }
+    }
+
+    pub(crate) fn try_next_event(&self) -> Option<Event> {
+        let now = self.now();
+        let event = self.lock().machine.next_event(now);
+        self.asked.notify_one();
+        event
+    }
+
+    /// Waits until there is an event, or never will be one again.
+    pub(crate) async fn ready(&self) {
+        loop {
+            let told = self.told.notified();
+            {
+                let inner = self.lock();
+                if inner.machine.has_event() || inner.machine.end().is_some() {
+                    return self.told.notify_one(); // Another reader may wait as well.
+                }
+            }
             told.await;
         }
     }
@@ -321,10 +356,9 @@ async fn choose(
 
 /// Brings bytes in both directions until the machine is done with the socket.
 async fn talk(shared: &Shared, stream: &TcpStream) {
-    let mut buffer = vec![0; READ_BYTES];
     loop {
         let interest = shared.turn(|machine, now| {
-            exchange(machine, now, stream, &mut buffer);
+            exchange(machine, now, stream);
             machine.handle_time(now);
             if !machine.output().is_empty() {
                 write(machine, now, stream);
@@ -348,13 +382,18 @@ async fn talk(shared: &Shared, stream: &TcpStream) {
 }
 
 /// Reads what is there, once, and writes what can be written.
-fn exchange(machine: &mut Machine, now: Duration, stream: &TcpStream, buffer: &mut [u8]) {
+fn exchange(machine: &mut Machine, now: Duration, stream: &TcpStream) {
     if machine.may_read() {
-        match stream.try_read(buffer) {
-            Ok(0) => return machine.handle_disconnected(now),
-            Ok(count) => machine.handle_bytes(now, &mut buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return machine.handle_disconnected(now),
+        let goes_on = BUFFER.with_borrow_mut(|buffer| {
+            match stream.try_read(buffer) {
+                Ok(0) => return false,
+                Ok(count) => machine.handle_bytes(now, &mut buffer[..count]),
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+            true
+        });
+        if !goes_on {
+            return machine.handle_disconnected(now);
         }
     }
     write(machine, now, stream);

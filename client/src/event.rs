@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wire::server::Resume;
 use wire::{
-    ChannelId, ChannelKind, DeviceId, InboxSeq, MembershipOp, Nonce, Role, Seq, SessionId,
+    ChannelId, ChannelKind, DeviceId, Epoch, InboxSeq, MembershipOp, Nonce, Role, Seq, SessionId,
     Timestamp, UserId,
 };
 
@@ -54,6 +54,8 @@ pub struct Online {
     pub session: SessionId,
     /// Whose it is; `None` for a service.
     pub user: Option<UserId>,
+    /// Names this history of the inbox.
+    pub epoch: Epoch,
     /// What became of the cursor. `Reset` voids what was kept of the inbox.
     pub resume: Resume,
     /// The newest place of the inbox.
@@ -123,6 +125,10 @@ pub struct Membership {
     pub created_at: Timestamp,
     /// Who did it.
     pub actor: UserId,
+    /// From which of her devices.
+    pub device: DeviceId,
+    /// The device's own id for the request.
+    pub nonce: Nonce,
     /// What was done.
     pub op: MembershipOp,
     /// The role of those added.
@@ -136,10 +142,16 @@ pub struct Membership {
 pub struct Created {
     /// The new channel.
     pub channel: ChannelId,
+    /// Its place, which is the first.
+    pub seq: Seq,
     /// When.
     pub created_at: Timestamp,
     /// Who made it.
     pub creator: UserId,
+    /// From which of her devices.
+    pub device: DeviceId,
+    /// The device's own id for the request.
+    pub nonce: Nonce,
     /// What it is.
     pub kind: ChannelKind,
     /// For humans, may be empty.
@@ -169,6 +181,12 @@ impl Entry {
         }
     }
 
+    /// The entry as the protocol has it.
+    #[must_use]
+    pub fn as_wire(&self) -> wire::Deliver<'_> {
+        wire::Deliver { inbox_seq: self.inbox_seq, event: self.what.as_wire() }
+    }
+
     /// About how many bytes of memory it holds.
     pub(crate) fn bytes(&self) -> usize {
         let held = match &self.what {
@@ -178,6 +196,53 @@ impl Entry {
             What::Read { .. } | What::Unknown => 0,
         };
         ENTRY_BYTES + held
+    }
+}
+
+impl What {
+    /// The event as the protocol has it.
+    #[must_use]
+    pub fn as_wire(&self) -> wire::Event<'_> {
+        match self {
+            Self::Message(it) => wire::Event::Message(wire::Message {
+                channel: it.channel,
+                seq: it.seq,
+                sender: it.sender,
+                device: it.device,
+                created_at: it.created_at,
+                nonce: it.nonce,
+                kind: it.kind,
+                body: it.body.as_deref(),
+            }),
+            Self::Membership(it) => wire::Event::MembershipChange(wire::MembershipChange {
+                channel: it.channel,
+                seq: it.seq,
+                created_at: it.created_at,
+                actor: it.actor,
+                device: it.device,
+                nonce: it.nonce,
+                op: it.op,
+                role: it.role,
+                members: it.members[..].into(),
+            }),
+            Self::Created(it) => wire::Event::ChannelCreated(wire::ChannelCreated {
+                channel: it.channel,
+                seq: it.seq,
+                created_at: it.created_at,
+                creator: it.creator,
+                device: it.device,
+                nonce: it.nonce,
+                kind: it.kind,
+                title: &it.title,
+                members: it.members[..].into(),
+            }),
+            Self::Read { channel, user, seq } => wire::Event::ReadMarker(wire::ReadMarker {
+                channel: *channel,
+                user: *user,
+                seq: *seq,
+            }),
+            Self::Unknown => wire::Event::Unknown(wire::Event::UNKNOWN),
+        }
     }
 }
 
@@ -205,14 +270,19 @@ impl From<wire::Event<'_>> for What {
                 seq: it.seq,
                 created_at: it.created_at,
                 actor: it.actor,
+                device: it.device,
+                nonce: it.nonce,
                 op: it.op,
                 role: it.role,
                 members: it.members.iter().collect(),
             }),
             wire::Event::ChannelCreated(it) => Self::Created(Created {
                 channel: it.channel,
+                seq: it.seq,
                 created_at: it.created_at,
                 creator: it.creator,
+                device: it.device,
+                nonce: it.nonce,
                 kind: it.kind,
                 title: it.title.to_owned(),
                 members: it.members.iter().collect(),

@@ -202,6 +202,25 @@ impl Request {
         }
     }
 
+    /// The request of a device's frame, and whether it is a retry; `None` for a frame of the
+    /// session's own (`Hello`, `CursorAck`, `Sync`, `Ping`), of services, or of a later version.
+    #[must_use]
+    pub fn from_frame(body: &ClientBody<'_>) -> Option<(Self, bool)> {
+        let retry = matches!(body, ClientBody::Post(Post { retry: true, .. }));
+        let request = match *body {
+            ClientBody::History(History { channel, direction, from, limit }) => {
+                Self::History { channel, direction, from, limit }
+            }
+            ClientBody::ChannelList(ChannelList { before, limit, with_last }) => {
+                Self::Channels { before, limit, with_last }
+            }
+            ClientBody::MarkRead(MarkRead { channel, seq }) => Self::MarkRead { channel, seq },
+            ClientBody::Typing(Typing { channel }) => Self::Typing { channel },
+            ref body => Self::from_body(body)?,
+        };
+        Some((request, retry))
+    }
+
     /// The request of a stored frame; `None` for one that is never stored.
     pub(crate) fn from_body(body: &ClientBody<'_>) -> Option<Self> {
         Some(match *body {
@@ -319,5 +338,16 @@ impl From<wire::server::ConversationEntry<'_>> for Conversation {
         let wire::Conversation { last_seq, read_seq, inbox_seq } = entry.conversation;
         let last = entry.last.map(What::from);
         Self { channel: entry.channel, last_seq, read_seq, inbox_seq, last }
+    }
+}
+
+impl Conversation {
+    /// The conversation as the protocol has it.
+    #[must_use]
+    pub fn as_wire(&self) -> wire::server::ConversationEntry<'_> {
+        let Self { channel, last_seq, read_seq, inbox_seq, .. } = *self;
+        let conversation = wire::Conversation { last_seq, read_seq, inbox_seq };
+        let last = self.last.as_ref().map(What::as_wire);
+        wire::server::ConversationEntry { channel, conversation, last }
     }
 }

@@ -10,7 +10,7 @@ use wire::{ChannelId, ChannelKind, DeviceId, InboxSeq, Nonce, Role, Seq, Timesta
 
 use crate::client::{Events, Session};
 use crate::config::Config;
-use crate::driver::{Shared, Sources};
+use crate::driver::{Ask, Shared, Sources};
 use crate::error::{End, RequestError};
 use crate::machine::{Kind, Saved};
 use crate::request::{Answer, ChannelPage, HistoryPage, Request};
@@ -67,7 +67,8 @@ impl Service {
         user: Option<UserId>,
         request: Request,
     ) -> Result<Answer, RequestError> {
-        self.session.shared.request(request, user, Some(self.wait_max)).await
+        let ask = Ask { as_user: user, wait_max: Some(self.wait_max), ..Ask::default() };
+        self.session.shared.request(request, ask).await
     }
 
     /// Sends a message; `kind` 0 is text.

@@ -192,6 +192,7 @@ impl State {
         let online = Event::Online(Online {
             session: welcome.session,
             user: Some(welcome.user),
+            epoch: welcome.epoch,
             resume: welcome.resume,
             inbox_head: welcome.inbox_head,
         });
@@ -217,6 +218,7 @@ impl State {
         self.tell(Event::Online(Online {
             session,
             user: None,
+            epoch: welcome.epoch,
             resume: Resume::Resumed,
             inbox_head,
         }));

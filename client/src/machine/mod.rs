@@ -325,6 +325,11 @@ impl Machine {
         Ok(self.state.outbox.push(request, as_user, deadline))
     }
 
+    /// A request that was just taken may have reached a gateway before.
+    pub fn mark_retry(&mut self, id: RequestId) {
+        self.state.outbox.mark_retry(id);
+    }
+
     /// Everything up to `place` is kept, as far as it was taken.
     pub fn keep(&mut self, now: Duration, place: InboxSeq) {
         self.state.inbox.keep(place, now);

@@ -106,6 +106,13 @@ impl Outbox {
         self.next_id = self.next_id.max(id.0 + 1);
     }
 
+    /// A gateway may have this one already.
+    pub(crate) fn mark_retry(&mut self, id: RequestId) {
+        if let Some(pending) = self.pending.get_mut(&id.0) {
+            pending.may_be_kept = true;
+        }
+    }
+
     fn insert(&mut self, id: u64, pending: Pending) {
         self.bytes += pending.request.bytes();
         if let Some(deadline) = pending.deadline {
