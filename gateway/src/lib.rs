@@ -15,6 +15,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod bearer;
 pub mod budget;
 pub mod check;
 pub mod clock;
