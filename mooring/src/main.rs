@@ -8,6 +8,7 @@ mod administer;
 mod check;
 mod check_config;
 mod doctor;
+mod polling;
 mod serve;
 mod token;
 
@@ -29,6 +30,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve devices whose networks refuse WebSocket, beside a gateway
+    Polling(polling::Args),
     /// Run the gateway with its store
     Serve(serve::Args),
     /// Ask a running server to send its sessions away, or to let them come again
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Admin(args) => administer::run(&args),
         Command::Check(args) => check::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Polling(args) => polling::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Token(args) => token::run(&args),
     };
