@@ -101,6 +101,18 @@ impl Recipients {
         }
     }
 
+    /// Those who live on `core`, if anybody does.
+    #[must_use]
+    pub fn on_core(&self, map: ShardMap, core: CoreId) -> Option<Users> {
+        let mut found = None;
+        self.for_each_core(map, |target, users| {
+            if target == core {
+                found = Some(users);
+            }
+        });
+        found
+    }
+
     /// How many recipients there are.
     #[must_use]
     pub fn len(&self) -> usize {

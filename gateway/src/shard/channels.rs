@@ -8,7 +8,7 @@ use router::sequencer::{Ask, Offer, Origin, Sequenced, Verdict, Wanted};
 use store::{Pressure, Through};
 use variants::Variant;
 use wire::server::Durability;
-use wire::{BatchNumber, Content, RejectCode, UserId};
+use wire::{BatchNumber, Content, LogEntry, RejectCode, UserId};
 
 use super::Shard;
 use super::reads::Asked;
@@ -71,7 +71,9 @@ impl Shard {
                     batch.put_member(sequenced.entry.channel, member);
                 }
                 self.counts.sequenced += 1;
+                let (entry, recipients) = (sequenced.entry.clone(), sequenced.recipients.clone());
                 self.committing.push(Pending::Entry(sequenced));
+                self.place_here(entry, &recipients, effects);
             }
             Verdict::Repeat(offer, receipt) => {
                 self.counts.repeats += 1;
@@ -139,10 +141,23 @@ impl Shard {
         self.mesh.deliver(core, Delivery::Answer(answer));
         let (source, ledger, mesh) = (self.core, &mut self.ledger, &mut self.mesh);
         recipients.for_each_core(self.common.map, |target, users| {
+            if target == source {
+                return; // They have it: see `place_here`.
+            }
             let number = ledger.send(target, batch);
             let entry = entry.clone();
             mesh.deliver(target, Delivery::Fan(Fan { source, number, entry, users }));
         });
+    }
+
+    /// Gives an entry its places in the inboxes of this core with the entry itself: one batch makes
+    /// both durable, so its recipients here wait for one commit and not for two.
+    fn place_here(&mut self, entry: LogEntry, recipients: &Recipients, effects: &mut Effects) {
+        let (source, batch) = (self.core, self.committing.open_number());
+        if let Some(users) = recipients.on_core(self.common.map, source) {
+            let number = self.ledger.send(source, batch);
+            self.place_fan(Fan { source, number, entry, users }, effects);
+        }
     }
 
     fn answer_again(&mut self, offer: &Offer, receipt: Receipt, durability: Durability) {

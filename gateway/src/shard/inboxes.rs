@@ -61,7 +61,7 @@ impl Shard {
     }
 
     /// Gives an entry its place in the inbox of each of its recipients here.
-    fn place_fan(&mut self, fan: Fan, effects: &mut Effects) {
+    pub(super) fn place_fan(&mut self, fan: Fan, effects: &mut Effects) {
         let Fan { source, number, entry, users } = fan;
         let piece = Some((source, number));
         let notice = Notice::Logged(entry);

@@ -1,9 +1,12 @@
 //! Posting and delivering.
 
+use router::shard_map::ShardMap;
+use wire::{ChannelId, UserId};
+
 use crate::sim::host::Host;
 use crate::sim::pace::Pace;
 use crate::sim::script::{Script, play, play_at};
-use crate::sim::setup::Setup;
+use crate::sim::setup::{SHARDS, Setup};
 
 #[test]
 fn a_message_is_posted_and_delivered_once_it_is_durable() {
@@ -259,26 +262,57 @@ fn a_crash_takes_only_what_was_not_acknowledged() {
 
 #[test]
 fn a_crash_between_the_log_and_the_inboxes_loses_nothing() {
+    let (one, other) = apart(3);
+    let script = format!(
+        r#"
+        u{one} > hello
+        u{one} < welcome @0 Fresh
+        hold
+        u{one} > post u{other} n1 "hi"
+        commit                        // In the log; its fan-out is on its way.
+        u{one} < posted n1 #1
+        crash 2
+        u{one} < lost
+        release
+        u{other} > hello @0
+        u{other} < welcome @1 Resumed
+        u{other} < page to @1 end: [@1 u{one}:u{other}#1 u{one} "hi"]
+        u{one} > hello @0
+        u{one} < welcome @1 Resumed
+        u{one} < page to @1 end: [@1 u{one}:u{other}#1 u{one} "hi"]
+        "#
+    );
+    play(&Setup::cores(3), &script);
+}
+
+#[test]
+fn on_one_core_the_log_and_the_inboxes_are_durable_together() {
     play(
-        &Setup::cores(3),
+        &Setup::cores(1),
         r#"
         u1 > hello
         u1 < welcome @0 Fresh
+        u2 > hello
+        u2 < welcome @0 Fresh
         hold
         u1 > post u2 n1 "hi"
-        commit                        // In the log; its fan-out is on its way.
+        commit                        // One, for both.
         u1 < posted n1 #1
-        crash 2
-        u1 < lost
+        u2 < @1 u1:u2#1 u1 "hi"
         release
-        u2 > hello @0
-        u2 < welcome @1 Resumed
-        u2 < page to @1 end: [@1 u1:u2#1 u1 "hi"]
-        u1 > hello @0
-        u1 < welcome @1 Resumed
-        u1 < page to @1 end: [@1 u1:u2#1 u1 "hi"]
         "#,
     );
+}
+
+/// Two users neither of whom lives where their channel does, the lower number first.
+fn apart(cores: u16) -> (u64, u64) {
+    let map = ShardMap::new(SHARDS, cores);
+    let user = |number| UserId::new(number).expect("users are numbered from 1");
+    let is_apart = |other: &u64| {
+        let home = map.core_of_channel(ChannelId::direct(user(1), user(*other)));
+        home != map.core_of_user(user(1)) && home != map.core_of_user(user(*other))
+    };
+    (1, (2..).find(is_apart).expect("there are many users"))
 }
 
 #[test]
@@ -361,10 +395,15 @@ fn pings_of_both_kinds_are_answered() {
 
 #[test]
 fn the_own_copy_waits_for_the_next_frame_or_tick() {
-    let text = "u1 > hello\nu1 < welcome @0 Fresh\nu1 > post u2 n1 \"a\"\nu1 < posted n1 #1\n";
-    for (more, own) in [("", 0), ("u1 > ping 1\nu1 < pong 1", 1), ("tick 1", 1)] {
-        let mut script = Script::new(Host::new(Setup::cores(2), Pace::Even));
-        script.run_all(&format!("{text}{more}"), "even pace");
-        assert_eq!(script.host.clients[0].own.len(), own, "after {more:?}");
+    let (_, other) = apart(2);
+    let post = format!(
+        "u1 > hello\nu1 < welcome @0 Fresh\nu1 > post u{other} n1 \"a\"\nu1 < posted n1 #1\n"
+    );
+    // On one core it is there with the answer, and leaves with it.
+    let rows = [(2, "", 0), (2, "u1 > ping 1\nu1 < pong 1", 1), (2, "tick 1", 1), (1, "", 1)];
+    for (cores, more, own) in rows {
+        let mut script = Script::new(Host::new(Setup::cores(cores), Pace::Even));
+        script.run_all(&format!("{post}{more}"), "even pace");
+        assert_eq!(script.host.clients[0].own.len(), own, "{cores} cores, after {more:?}");
     }
 }
