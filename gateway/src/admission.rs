@@ -17,6 +17,12 @@
 //! just come still wait for an answer, and those who have waited longest have given up. A ticket is
 //! a hundredth of the work of a token, so resumes do not stand at the desk at all.
 //!
+//! Nor is the line longer than can be served while its last one waits: a connection that is
+//! accepted and then dropped has cost its client and this host a handshake for nothing. Beyond that
+//! the core is *crowded* and accepts nobody until most of them are through; who comes meanwhile
+//! waits in the kernel's queue of the listening socket, and beyond that repeats its SYN. (A ring
+//! that accepts again takes all that are in that queue, so the lines may hold them on top.)
+//!
 //! No clock and no connection in here: places are named, ticks passed in.
 
 use router::sessions::ConnId;
@@ -26,6 +32,14 @@ use crate::clock::TICK;
 /// Connections begun in one turn of a core, at most: some two milliseconds of work, which is the
 /// longest that a message can wait behind them.
 pub const ADMISSIONS_PER_TURN: u32 = 16;
+
+/// Connections that stand in the lines of one core, at most (but for those that come together in
+/// one turn): a fraction of a second of work where there is no talk.
+pub const CROWD_MAX: usize = 1024;
+
+/// A crowded core accepts again when this part of what made it crowded is left: the line is served
+/// from its newest end, so who is left has waited longest, and should be few.
+const CROWD_LEFT: usize = 8;
 
 /// What one admission costs, so that a core's part of any rate in one tick is a whole number.
 const ADMISSION: u64 = 1000;
@@ -51,6 +65,9 @@ pub struct Admission {
     is_calm: bool,
     doorway: Vec<ConnId>,
     desk: Vec<ConnId>,
+    /// How many may stand in line: without talk, and with.
+    crowd_max: (usize, usize),
+    is_crowded: bool,
 }
 
 /// Whose turn it is.
@@ -63,19 +80,37 @@ pub enum Next {
 }
 
 impl Admission {
-    /// For one of `cores` cores, which together admit `per_second` while there is talk.
+    /// For one of `cores` cores, which together admit `per_second` while there is talk. Who is not
+    /// served within `waiting_ticks` is dropped, so no more may wait than a quarter of that time is
+    /// enough for (a login costs twice, and not all who come are seen at once), and `crowd_max` at
+    /// most.
     #[must_use]
-    pub fn new(per_second: u32, cores: u16) -> Self {
+    pub fn new(per_second: u32, cores: u16, waiting_ticks: u32, crowd_max: usize) -> Self {
         let tick = u64::try_from(TICK.as_millis()).expect("a tick is short");
         let of_one = u64::from(per_second) * tick / u64::from(cores.max(1));
+        let tick_credit = of_one.max(1);
+        let in_time = tick_credit * u64::from(waiting_ticks) / 4 / ADMISSION;
+        let with_talk = usize::try_from(in_time).unwrap_or(usize::MAX).clamp(1, crowd_max);
         Self {
-            tick_credit: of_one.max(1),
+            tick_credit,
             credit: ADMISSION,
             turn: TURN,
             is_calm: true,
             doorway: Vec::new(),
             desk: Vec::new(),
+            crowd_max: (crowd_max, with_talk),
+            is_crowded: false,
         }
+    }
+
+    /// Whether so many stand in line that nobody is to be accepted: from when there are more than
+    /// may be until most of them are through.
+    pub fn is_crowded(&mut self) -> bool {
+        let (calm, with_talk) = self.crowd_max;
+        let most = if self.is_calm { calm } else { with_talk };
+        let bound = if self.is_crowded { most / CROWD_LEFT } else { most };
+        self.is_crowded = self.doorway.len() + self.desk.len() > bound;
+        self.is_crowded
     }
 
     /// A tick has begun; `has_talk`: messages went through this core a short time ago.
@@ -171,7 +206,7 @@ mod tests {
 
     /// `per_second` of one core, at the begin of a tick and a turn.
     fn door(per_second: u32, has_talk: bool) -> Admission {
-        let mut door = Admission::new(per_second, 1);
+        let mut door = Admission::new(per_second, 1, 100, CROWD_MAX);
         door.handle_tick(has_talk);
         door.handle_turn();
         door
@@ -196,7 +231,7 @@ mod tests {
         // Admissions a second, cores, and how many come in within two seconds.
         for (per_second, cores, expected) in [(400, 1, 800), (400, 4, 200), (10, 1, 20), (3, 3, 2)]
         {
-            let mut door = Admission::new(per_second, cores);
+            let mut door = Admission::new(per_second, cores, 100, CROWD_MAX);
             (0..100).for_each(|_| door.handle_tick(true));
             door.turn = 0;
             (0..5000).for_each(|slot| assert!(!door.admit(conn(slot)), "the turn is spent"));
@@ -228,7 +263,7 @@ mod tests {
 
     #[test]
     fn tokens_wait_behind_the_doorway_but_for_their_share_of_a_turn() {
-        let mut door = Admission::new(1, 1);
+        let mut door = Admission::new(1, 1, 100, CROWD_MAX);
         door.turn = 0;
         for slot in 0..200 {
             assert!(!door.admit(conn(slot)) && !door.log_in(conn(1000 + slot)));
@@ -240,6 +275,32 @@ mod tests {
         assert_eq!((served.len(), logins), (16, 4));
         assert_eq!(served[0], Next::Accepted(conn(199)));
         assert_eq!(served[15], Next::Login(conn(1196)));
+    }
+
+    #[test]
+    fn a_crowd_is_what_cannot_be_served_in_time_and_is_one_until_most_are_through() {
+        // Admissions a second, ticks that one may wait, talk; the most that may stand in line.
+        let rows = [
+            (400, 100, true, 500),
+            (400, 20, true, 100),
+            (4_000, 100, true, CROWD_MAX),
+            (1, 1, true, 1),
+            (1, 1, false, CROWD_MAX),
+        ];
+        for (per_second, waiting_ticks, has_talk, most) in rows {
+            let mut door = Admission::new(per_second, 1, waiting_ticks, CROWD_MAX);
+            door.handle_tick(has_talk);
+            door.turn = 0;
+            let fill = |door: &mut Admission| {
+                (0..).take_while(|slot| !door.is_crowded() && !door.admit(conn(*slot))).count()
+            };
+            assert_eq!(fill(&mut door), most + 1, "{per_second} a second, {waiting_ticks} ticks");
+            while door.doorway.len() > most / CROWD_LEFT {
+                assert!(door.is_crowded(), "{} are left", door.doorway.len());
+                door.doorway.pop();
+            }
+            assert!(!door.is_crowded());
+        }
     }
 
     #[test]

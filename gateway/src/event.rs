@@ -103,6 +103,10 @@ pub enum Effect {
     Submit(Batch),
     /// Ask the store; `Event::Answered` repeats the ticket.
     Read(u64, Read),
+    /// Leave who comes in the kernel's queue until further notice: enough stand in line.
+    PauseAccepting,
+    /// Accept again.
+    ResumeAccepting,
     /// Accept no more connections.
     StopAccepting,
     /// This core has sent everyone away and owes nothing: end its loop.

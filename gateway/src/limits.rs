@@ -137,6 +137,8 @@ pub struct Bounds {
     pub trim_every: u64,
     /// See [`crate::shard::CATCH_UPS_MAX`].
     pub catch_ups_max: usize,
+    /// See [`crate::admission::CROWD_MAX`].
+    pub crowd_max: usize,
     /// See [`PAGE_BYTES_MAX`].
     pub page_bytes_max: usize,
     /// What the sessions of a core may hold, however large its share is.
@@ -152,6 +154,7 @@ impl Default for Bounds {
             journal_batches_max: router::inbox::JOURNAL_BATCHES_MAX,
             trim_every: crate::committing::TRIM_EVERY,
             catch_ups_max: crate::shard::CATCH_UPS_MAX,
+            crowd_max: crate::admission::CROWD_MAX,
             page_bytes_max: PAGE_BYTES_MAX,
             room_bytes_max: usize::MAX,
         }

@@ -70,6 +70,7 @@ counts! {
     counters {
         accepted: "Connections accepted",
         accepts_paused: "Times accepting paused for want of places or descriptors",
+        crowds: "Times accepting paused because as many waited as can be served in time",
         handshakes: "WebSocket handshakes completed",
         handshakes_refused: "WebSocket handshakes refused",
         logins: "Sessions begun",

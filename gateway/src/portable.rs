@@ -124,6 +124,8 @@ struct Core<P> {
     glance: Glance,
     /// When to look whether there is room again for those at the doors.
     retry_at: Tick,
+    /// Enough stand in line: nobody is let in.
+    is_held: bool,
     /// When it was said last that there is none.
     paused_told: Option<Tick>,
     /// Questions that found the store's queue full.
@@ -161,6 +163,7 @@ impl<P: Policy> Core<P> {
             bell_waker: knocks.waker(places + door_count),
             glance: Glance::start(),
             retry_at: Tick(u32::MAX),
+            is_held: false,
             paused_told: None,
             unasked: VecDeque::new(),
             is_quiet: false,
@@ -276,6 +279,9 @@ impl<P: Policy> Core<P> {
 
     /// Lets in who is at a door.
     fn open(&mut self, index: usize) {
+        if self.is_held {
+            return; // Opened again when it is not.
+        }
         let with_second = self.parts.cores > 1;
         for _ in 0..ACCEPTS_PER_TURN {
             // A drain has closed it.
@@ -407,6 +413,11 @@ impl<P: Policy> Core<P> {
                 if let Err(read) = self.parts.store.try_read(self.parts.core, ticket, read) {
                     self.unasked.push_back((ticket, read));
                 }
+            }
+            Effect::PauseAccepting => self.is_held = true,
+            Effect::ResumeAccepting => {
+                self.is_held = false;
+                (0..self.doors.len()).for_each(|door| self.knock_at(door));
             }
             Effect::StopAccepting => self.doors.clear(),
             Effect::Exit => {

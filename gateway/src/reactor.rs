@@ -75,14 +75,25 @@ pub struct Reactor<P = Shard> {
     listening: Listening,
     /// Receives that found no buffer: re-armed when there are some.
     starved: Vec<Token>,
-    /// Listeners whose accepting has ended for want of room.
+    /// Listeners whose accepting has ended: for want of room, or while the door is held.
     idle_listeners: Vec<Token>,
+    door: Door,
     /// Questions that found the store's queue full.
     unasked: std::collections::VecDeque<(u64, store::Read)>,
     is_quiet: bool,
     evacuation_seen: u32,
     /// The tick of the last [`Self::calm`].
     calmed_at: Tick,
+}
+
+/// Whether a core accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    /// Not until further notice.
+    Held,
+    /// Not any more.
+    Shut,
 }
 
 /// What a core is made of, whatever it runs on.
@@ -142,6 +153,7 @@ impl<P: Policy> Reactor<P> {
             listening: Listening::default(),
             starved: Vec::new(),
             idle_listeners: Vec::new(),
+            door: Door::Open,
             unasked: std::collections::VecDeque::new(),
             is_quiet: false,
             evacuation_seen: 0,
@@ -222,12 +234,14 @@ impl<P: Policy> Reactor<P> {
             }
             Completion::Accepted { token, descriptor, armed } => {
                 if !armed {
-                    self.ring.rearm_accept(token);
+                    self.accept_ended(token);
                 }
                 self.tell(Event::Accepted { slot: descriptor.index() });
             }
             Completion::AcceptFailed { token, errno } => {
-                if errno != rustix::io::Errno::CANCELED {
+                if errno == rustix::io::Errno::CANCELED {
+                    self.accept_ended(token);
+                } else {
                     self.shard.counts().accepts_paused += 1;
                     tracing::warn!(core = self.core.0, %errno, "accepting paused");
                     self.idle_listeners.push(token);
@@ -253,7 +267,9 @@ impl<P: Policy> Reactor<P> {
                 self.tell(Event::Passed { conn: conn(token), slot });
             }
             Completion::Closed { .. } => {
-                if let Some(listener) = self.idle_listeners.pop() {
+                if self.door == Door::Open
+                    && let Some(listener) = self.idle_listeners.pop()
+                {
                     self.ring.rearm_accept(listener);
                 }
             }
@@ -328,17 +344,37 @@ impl<P: Policy> Reactor<P> {
                     self.unasked.push_back((ticket, read));
                 }
             }
-            Effect::StopAccepting => {
-                for index in 0..u32::try_from(self.listeners).expect("few") {
-                    self.ring.cancel_accept(Token::new(LISTENER_SLOT, index), SPARE);
+            Effect::PauseAccepting => self.close_door(Door::Held),
+            Effect::ResumeAccepting => {
+                self.door = Door::Open;
+                // Those whose cancellation is still under way follow when it is through.
+                while let Some(listener) = self.idle_listeners.pop() {
+                    self.ring.rearm_accept(listener);
                 }
             }
+            Effect::StopAccepting => self.close_door(Door::Shut),
             Effect::Exit => {
                 self.is_quiet = true;
                 self.ending.quiet.fetch_add(1, Ordering::Relaxed);
                 // The others may be waiting for the last one.
                 self.wakers.iter().for_each(uring::Waker::wake);
             }
+        }
+    }
+
+    fn close_door(&mut self, door: Door) {
+        self.door = door;
+        for index in 0..u32::try_from(self.listeners).expect("few") {
+            self.ring.cancel_accept(Token::new(LISTENER_SLOT, index), SPARE);
+        }
+    }
+
+    /// A listener is not armed any more.
+    fn accept_ended(&mut self, listener: Token) {
+        match self.door {
+            Door::Open => self.ring.rearm_accept(listener),
+            Door::Held => self.idle_listeners.push(listener),
+            Door::Shut => {}
         }
     }
 

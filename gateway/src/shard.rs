@@ -103,6 +103,8 @@ pub struct Shard {
     ends_this_tick: u32,
     /// Who comes in next.
     admission: Admission,
+    /// So many stand in line that accepting is paused.
+    is_crowded: bool,
     catch_ups: CatchUps,
     /// Posts, entries and deliveries counted by the last tick.
     talk_seen: u64,
@@ -158,7 +160,13 @@ impl Shard {
             gone: Vec::new(),
             ends_left: ENDS_PER_TURN,
             ends_this_tick: u32::MAX,
-            admission: Admission::new(limits.admissions_per_second_max, cores),
+            admission: Admission::new(
+                limits.admissions_per_second_max,
+                cores,
+                limits.waiting_ticks,
+                limits.bounds.crowd_max,
+            ),
+            is_crowded: false,
             catch_ups: CatchUps::default(),
             talk_seen: 0,
             talk_until: Tick(0),

@@ -94,6 +94,17 @@ impl Shard {
         }
     }
 
+    /// Lets nobody in while as many wait as can be served in time.
+    pub(super) fn mind_the_crowd(&mut self, effects: &mut Effects) {
+        let is_crowded = self.admission.is_crowded();
+        if is_crowded == self.is_crowded || self.is_draining() {
+            return;
+        }
+        self.is_crowded = is_crowded;
+        self.counts.crowds += u64::from(is_crowded);
+        effects.push(if is_crowded { Effect::PauseAccepting } else { Effect::ResumeAccepting });
+    }
+
     /// A tick begins.
     pub(super) fn look_for_talk(&mut self) {
         let seen = self.counts.posts + self.counts.sequenced + self.counts.delivered;

@@ -51,6 +51,7 @@ impl Shard {
         // After everything that is owed to sessions.
         self.end_gone(effects);
         self.admit_waiting(effects);
+        self.mind_the_crowd(effects);
     }
 
     /// Closes who cannot keep up, folds, trims, and hands the open batch to the writer.

@@ -298,6 +298,7 @@ fn on_one_core_the_log_and_the_inboxes_are_durable_together() {
         u1 > post u2 n1 "hi"
         commit                        // One, for both.
         u1 < posted n1 #1
+        u1 < @1 u1:u2#1 u1 own
         u2 < @1 u1:u2#1 u1 "hi"
         release
         "#,

@@ -63,6 +63,23 @@ fn while_there_is_talk_new_connections_come_in_newest_first_and_the_stale_are_en
 }
 
 #[test]
+fn who_comes_to_a_crowded_core_waits_in_the_kernels_queue_and_gets_in() {
+    let (mut host, _) = with_talk();
+    let crowd: Vec<usize> = (2..32)
+        .map(|number| {
+            let client = host.connect(0, user(number), DeviceId(1), &FRESH);
+            host.settle();
+            client
+        })
+        .collect();
+    host.tick(70);
+    let inside = crowd.iter().filter(|client| is_in(&host, **client)).count();
+    let counts = host.counts(0);
+    assert_eq!((inside, counts.admissions_dropped), (crowd.len(), 0), "nobody waited in vain");
+    assert!(counts.crowds > 1, "accepting paused and went on: {}", counts.crowds);
+}
+
+#[test]
 fn a_ticket_comes_in_before_a_token_that_was_there_first() {
     let (mut host, _) = with_talk();
     let two = user(2);

@@ -1,5 +1,7 @@
 //! One core, driven as the reactor drives it: completions, turns, effects, sleep.
 
+use std::collections::VecDeque;
+
 use gateway::event::{Effect, Event};
 use gateway::policy::{Policy, Starved};
 use gateway::shard::Shard;
@@ -7,6 +9,9 @@ use router::sessions::ConnId;
 
 use super::host::Host;
 use super::kernel::Done;
+
+/// Connections that a core accepts before it comes round.
+const ACCEPTS_PER_TURN: usize = 2;
 
 /// See the module's documentation.
 pub(super) struct Core {
@@ -20,6 +25,10 @@ pub(super) struct Core {
     /// It gets no processor.
     pub(super) rests: bool,
     pub(super) accepts: bool,
+    /// It accepts nobody until further notice.
+    pub(super) is_held: bool,
+    /// Who waits for that, in the kernel's queue.
+    pub(super) lobby: VecDeque<usize>,
     pub(super) exited: bool,
     /// Receives that found no buffer.
     pub(super) starved: Vec<ConnId>,
@@ -83,6 +92,7 @@ impl Host {
         while let Some(answer) = self.disk.next_answer(core) {
             self.tell(core, Event::Answered(answer));
         }
+        self.let_in(core);
         let (pressure, full) = (self.disk.pressure, self.disk.is_full());
         self.tell(core, Event::TurnBegins { pressure, full });
         if self.is_ending && !self.cores[core].shard.is_draining() {
@@ -97,6 +107,21 @@ impl Host {
         self.wake_others(core);
         self.rearm(core);
         self.sleep(core);
+    }
+
+    /// Accepts some of those who wait in the kernel's queue, if the core lets anybody in.
+    pub(super) fn let_in(&mut self, core: usize) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            if self.cores[core].is_held {
+                return;
+            }
+            let Some(socket) = self.cores[core].lobby.pop_front() else { return };
+            let accepts = self.cores[core].accepts;
+            match accepts.then(|| self.kernel.place(core, socket)).flatten() {
+                Some(slot) => self.tell(core, Event::Accepted { slot }),
+                None => self.kernel.sockets[socket].core_ended = true,
+            }
+        }
     }
 
     fn wake_others(&mut self, core: usize) {
@@ -128,7 +153,8 @@ impl Host {
         core.shard.mesh().bell().announce_sleep();
         // Nobody wakes it when a lane has room again that is full: it looks every millisecond.
         let retries = core.shard.mesh().owed() > 0;
-        if has_completed || core.shard.has_work() || retries {
+        let somebody_comes = !core.is_held && !core.lobby.is_empty();
+        if has_completed || core.shard.has_work() || retries || somebody_comes {
             core.shard.mesh().bell().awake();
             core.busy = true;
         } else {
@@ -159,7 +185,12 @@ impl Host {
             match effect {
                 Effect::Submit(batch) => self.disk.submit(batch),
                 Effect::Read(ticket, read) => self.disk.ask(core, ticket, read),
-                Effect::StopAccepting => self.cores[core].accepts = false,
+                Effect::PauseAccepting => self.cores[core].is_held = true,
+                Effect::ResumeAccepting => self.cores[core].is_held = false,
+                Effect::StopAccepting => {
+                    // Who waits is turned away.
+                    (self.cores[core].accepts, self.cores[core].is_held) = (false, false);
+                }
                 Effect::Exit => {
                     assert!(!self.cores[core].exited, "a core exits once");
                     self.cores[core].exited = true;

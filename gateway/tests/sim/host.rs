@@ -1,11 +1,12 @@
 //! The cores of one run, driven step by step.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::clock::{Now, TICK};
-use gateway::event::{Effects, Event};
+use gateway::event::Effects;
 use gateway::shard::{Common, Holdings, Shard};
 use gateway::wheel::Tick;
 use router::mesh::mesh_of;
@@ -123,6 +124,8 @@ impl Host {
                 woken: false,
                 rests: false,
                 accepts: true,
+                is_held: false,
+                lobby: VecDeque::new(),
                 exited: false,
                 starved: Vec::new(),
             }
@@ -224,11 +227,8 @@ impl Host {
         let socket = self.kernel.connect();
         self.clients.push(Client::new(user, device, socket));
         self.open.push(self.clients.len() - 1);
-        let slot = self.cores[core].accepts.then(|| self.kernel.place(core, socket)).flatten();
-        match slot {
-            Some(slot) => self.tell(core, Event::Accepted { slot }),
-            None => self.kernel.sockets[socket].core_ended = true,
-        }
+        self.cores[core].lobby.push_back(socket);
+        self.let_in(core);
         self.clients.len() - 1
     }
 

@@ -91,6 +91,7 @@ fn setup(rng: &mut Rng) -> Setup {
         // For a few sessions that read nothing beside those that do.
         let room = 16 * limits.send_blocks.1 + 60_000;
         bounds.room_bytes_max = one_of(rng, &[usize::MAX, usize::MAX, room]);
+        bounds.crowd_max = one_of(rng, &[1, 4, bounds.crowd_max]);
         bounds.catch_ups_max = one_of(rng, &[1, 3, bounds.catch_ups_max]);
         bounds.window_max = one_of(rng, &[4, 32, bounds.window_max]);
         bounds.outstanding_max = one_of(rng, &[2, 16, bounds.outstanding_max]);
