@@ -60,8 +60,9 @@ pub trait Verify: Send + Sync {
 /// Bounds of a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Sessions at once; some 10 KB each, and what waits in them. Beyond: the longest idle one is
-    /// given up, and if none is idle the device is told to come again.
+    /// Sessions at once; each has a socket, and up to a mebibyte of what waits.
+    /// Beyond: the longest idle one is given up, and if none is idle the device is told to come
+    /// again.
     pub sessions_max: usize,
     /// A session that was not asked for so long is given up.
     pub idle_max: Duration,
