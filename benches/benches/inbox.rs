@@ -42,7 +42,13 @@ impl Town {
                 let wanted = inboxes.want_head(user).expect("nothing is known yet");
                 let conversation = Some((notice.item().channel(), Conversation::default()));
                 let (user, head) = (wanted.user, InboxSeq::ZERO);
-                inboxes.handle_loaded(InboxLoaded { user, head, cursors: vec![], conversation });
+                inboxes.handle_loaded(InboxLoaded {
+                    user,
+                    head,
+                    cursors: vec![],
+                    endings: vec![],
+                    conversation,
+                });
                 inboxes.place_next_parked(user, BatchNumber::ZERO.next());
             }
         }

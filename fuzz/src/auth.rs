@@ -8,7 +8,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use gateway::auth::{Identity, KEYS_DIR, KeyRing, TICKET_LIFETIME};
+use gateway::auth::{Caller, Identity, KEYS_DIR, KeyRing, TICKET_LIFETIME};
 use wire::client::Credential;
 use wire::{DeviceId, Timestamp, UserId};
 
@@ -90,21 +90,25 @@ fn check_token(
     let changed = change.apply(token.as_bytes());
     let Ok(text) = std::str::from_utf8(&changed) else { return };
     let verdict = RING.verify(&Credential::Token(text), identity.device, at);
-    let (seconds, made) = (at.0 / 1000, made.0 / 1000);
+    let (issued_at, seconds, made) = (made, at.0 / 1000, made.0 / 1000);
     let in_time =
         seconds <= made + lifetime.as_secs() + SKEW.as_secs() && seconds + SKEW.as_secs() >= made;
-    assert_eq!(verdict.is_ok(), text == token && in_time, "{verdict:?}: {text}");
-    assert!(verdict.is_err() || verdict == Ok(identity));
+    let is_device = identity.device != DeviceId(0);
+    assert_eq!(verdict.is_ok(), text == token && in_time && is_device, "{verdict:?}: {text}");
+    let expected = Caller::Device { identity, issued_at };
+    assert!(verdict.is_err() || verdict == Ok(expected));
 }
 
 fn check_ticket(identity: Identity, made: Timestamp, at: Timestamp, change: Change) {
-    let (ticket, expires_at) = RING.ticket(identity, made);
+    let issued_at = Timestamp(made.0 - u64::from(identity.device.0));
+    let (ticket, expires_at) = RING.ticket(identity, issued_at, made);
     assert_eq!(u128::from(expires_at.0 - made.0), TICKET_LIFETIME.as_millis());
     let changed = change.apply(&ticket);
     let verdict = RING.verify(&Credential::Ticket(&changed), identity.device, at);
     let in_time = at <= expires_at;
     assert_eq!(verdict.is_ok(), changed == ticket && in_time, "{verdict:?}");
-    assert!(verdict.is_err() || verdict == Ok(identity));
+    let expected = Caller::Device { identity, issued_at };
+    assert!(verdict.is_err() || verdict == Ok(expected));
 }
 
 impl Change {

@@ -353,6 +353,7 @@ fn check_damaged(records: &[(At<'_>, Record<'_>)], question: Question) {
             before,
             limit,
             overlay: vec![(channel, Conversation::default())],
+            last_bytes_max: Some(bytes_max),
         },
     ];
     for question in &questions {

@@ -1,11 +1,13 @@
 //! Who a device is: access tokens and resume tickets.
 //!
 //! An access token is a JWT (RFC 7519) signed with EdDSA (RFC 8037) by whoever holds a key of the
-//! ring; its `kid` names the key, `sub` the user, `did` the device. A gateway verifies it alone.
+//! ring; its `kid` names the key, `sub` the user, `did` the device, `iat` when it was issued. A
+//! gateway verifies it alone. A service's has `role` "service", and 0 in place of user and device.
 //!
 //! A resume ticket is ours alone: user, device and expiry under a keyed BLAKE3 MAC, which costs a
 //! hundredth of a signature check, so that a storm of returning sessions is cheap. The key never
-//! leaves the data directory.
+//! leaves the data directory. A ticket carries the time of issue of the token that its chain of
+//! sessions began with: so one comparison, on one clock, tells whether a login was ended since.
 
 use std::fs;
 use std::io::Write;
@@ -38,11 +40,26 @@ pub struct Identity {
     pub device: DeviceId,
 }
 
+/// Who a credential is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// A device of a person.
+    Device {
+        /// Whose, and which.
+        identity: Identity,
+        /// When the token was issued that this or the chain of its tickets began with; 0 if it
+        /// does not say.
+        issued_at: Timestamp,
+    },
+    /// A service.
+    Service,
+}
+
 /// Why a credential is refused. The peer learns only that it is; operators see which.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AuthError {
     /// Not a JWT, or not the claims of one of ours.
-    #[error("token: not a JWT with sub, did and exp")]
+    #[error("token: not a JWT with sub, did and exp, or with role = \"service\" and both 0")]
     Malformed,
     /// Its `kid` is not in the key ring.
     #[error("token: signed with a key that is not in the ring")]
@@ -92,7 +109,15 @@ struct Claims {
     exp: u64,
     #[serde(default)]
     nbf: u64,
+    /// Seconds, with a fraction.
+    #[serde(default)]
+    iat: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
 }
+
+/// The `role` of a service's token.
+const SERVICE: &str = "service";
 
 /// The keys of a data directory.
 pub struct KeyRing {
@@ -108,8 +133,8 @@ impl std::fmt::Debug for KeyRing {
     }
 }
 
-const TICKET_VERSION: u8 = 1;
-const TICKET_BODY_BYTES: usize = 1 + 8 + 4 + 8;
+const TICKET_VERSION: u8 = 2;
+const TICKET_BODY_BYTES: usize = 1 + 8 + 4 + 8 + 8;
 
 /// Bytes of a ticket.
 pub const TICKET_BYTES: usize = TICKET_BODY_BYTES + blake3::OUT_LEN;
@@ -141,7 +166,7 @@ impl KeyRing {
         Ok(Self { keys, ticket_key, clock_skew })
     }
 
-    /// Who the credential of a `Hello` says the device is.
+    /// Who the credential of a `Hello` says the caller is.
     ///
     /// # Errors
     /// Why it is refused.
@@ -150,12 +175,16 @@ impl KeyRing {
         credential: &Credential<'_>,
         device: DeviceId,
         now: Timestamp,
-    ) -> Result<Identity, AuthError> {
-        let identity = match credential {
+    ) -> Result<Caller, AuthError> {
+        let caller = match credential {
             Credential::Token(token) => self.verify_token(token, now)?,
             Credential::Ticket(ticket) => self.verify_ticket(ticket, now)?,
         };
-        if identity.device == device { Ok(identity) } else { Err(AuthError::OtherDevice) }
+        let of = match caller {
+            Caller::Device { identity, .. } => identity.device,
+            Caller::Service => DeviceId(0),
+        };
+        if of == device { Ok(caller) } else { Err(AuthError::OtherDevice) }
     }
 
     /// A token for a device, signed with the ring's last key (by id).
@@ -164,21 +193,40 @@ impl KeyRing {
     /// Never for keys that [`Self::open`] accepted.
     #[must_use]
     pub fn sign(&self, identity: Identity, now: Timestamp, lifetime: Duration) -> String {
+        self.sign_claims((identity.user.get(), identity.device.0, None), now, lifetime)
+    }
+
+    /// A token for a service, signed as [`Self::sign`] does.
+    ///
+    /// # Panics
+    /// Never for keys that [`Self::open`] accepted.
+    #[must_use]
+    pub fn sign_service(&self, now: Timestamp, lifetime: Duration) -> String {
+        self.sign_claims((0, 0, Some(SERVICE.to_owned())), now, lifetime)
+    }
+
+    fn sign_claims(
+        &self,
+        (user, did, role): (u64, u32, Option<String>),
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> String {
         let (id, key, _) = self.keys.last().expect("a ring has a key");
         let header = Header { kid: Some(id.clone()), ..Header::new(Algorithm::EdDSA) };
         let seconds = now.0 / 1000;
-        let claims = Claims {
-            sub: identity.user.get().to_string(),
-            did: identity.device.0,
-            exp: seconds + lifetime.as_secs(),
-            nbf: seconds,
-        };
+        let (exp, iat) = (seconds + lifetime.as_secs(), seconds_of(now));
+        let claims = Claims { sub: user.to_string(), did, exp, nbf: seconds, iat, role };
         jsonwebtoken::encode(&header, &claims, key).expect("an Ed25519 key signs")
     }
 
-    /// A ticket for a device, with its expiry.
+    /// A ticket for a device whose login was at `issued_at`, with its expiry.
     #[must_use]
-    pub fn ticket(&self, identity: Identity, now: Timestamp) -> ([u8; TICKET_BYTES], Timestamp) {
+    pub fn ticket(
+        &self,
+        identity: Identity,
+        issued_at: Timestamp,
+        now: Timestamp,
+    ) -> ([u8; TICKET_BYTES], Timestamp) {
         let lifetime = u64::try_from(TICKET_LIFETIME.as_millis()).expect("a day");
         let expires_at = Timestamp(now.0 + lifetime);
         let mut ticket = [0; TICKET_BYTES];
@@ -186,12 +234,13 @@ impl KeyRing {
         ticket[1..9].copy_from_slice(&identity.user.get().to_le_bytes());
         ticket[9..13].copy_from_slice(&identity.device.0.to_le_bytes());
         ticket[13..21].copy_from_slice(&expires_at.0.to_le_bytes());
+        ticket[21..29].copy_from_slice(&issued_at.0.to_le_bytes());
         let mac = blake3::keyed_hash(&self.ticket_key, &ticket[..TICKET_BODY_BYTES]);
         ticket[TICKET_BODY_BYTES..].copy_from_slice(mac.as_bytes());
         (ticket, expires_at)
     }
 
-    fn verify_token(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
+    fn verify_token(&self, token: &str, now: Timestamp) -> Result<Caller, AuthError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Malformed)?;
         if header.alg != Algorithm::EdDSA {
             return Err(AuthError::Malformed);
@@ -208,11 +257,19 @@ impl KeyRing {
         if seconds.saturating_add(skew) < claims.nbf {
             return Err(AuthError::NotYetValid);
         }
-        let user = claims.sub.parse().ok().and_then(UserId::new).ok_or(AuthError::Malformed)?;
-        Ok(Identity { user, device: DeviceId(claims.did) })
+        let user = claims.sub.parse().map_err(|_| AuthError::Malformed)?;
+        let is_service = claims.role.as_deref() == Some(SERVICE);
+        match (UserId::new(user), claims.did, is_service) {
+            (None, 0, true) => Ok(Caller::Service),
+            (Some(user), device @ 1.., false) => {
+                let identity = Identity { user, device: DeviceId(device) };
+                Ok(Caller::Device { identity, issued_at: time_of(claims.iat) })
+            }
+            _ => Err(AuthError::Malformed),
+        }
     }
 
-    fn verify_ticket(&self, ticket: &[u8], now: Timestamp) -> Result<Identity, AuthError> {
+    fn verify_ticket(&self, ticket: &[u8], now: Timestamp) -> Result<Caller, AuthError> {
         let ticket: &[u8; TICKET_BYTES] = ticket.try_into().map_err(|_| AuthError::BadTicket)?;
         let (body, mac) = ticket.split_at(TICKET_BODY_BYTES);
         let mac = blake3::Hash::from_slice(mac).map_err(|_| AuthError::BadTicket)?;
@@ -230,8 +287,23 @@ impl KeyRing {
         }
         let user = UserId::new(field(1..9)).ok_or(AuthError::BadTicket)?;
         let device = u32::try_from(field(9..13)).map_err(|_| AuthError::BadTicket)?;
-        Ok(Identity { user, device: DeviceId(device) })
+        let identity = Identity { user, device: DeviceId(device) };
+        Ok(Caller::Device { identity, issued_at: Timestamp(field(21..29)) })
     }
+}
+
+/// A time as tokens say it (RFC 7519 section 2, NumericDate): seconds, the milliseconds behind the
+/// point.
+#[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years of milliseconds")]
+fn seconds_of(time: Timestamp) -> f64 {
+    time.0 as f64 / 1000.0
+}
+
+/// A time that a token says; what is no time counts as before all.
+#[expect(clippy::cast_possible_truncation, reason = "saturates")]
+#[expect(clippy::cast_sign_loss, reason = "saturates")]
+fn time_of(seconds: f64) -> Timestamp {
+    Timestamp((seconds * 1000.0).round() as u64)
 }
 
 /// Of the header and the claims as they stand in the token (RFC 7515 section 5.2), with a key that
@@ -319,6 +391,10 @@ mod tests {
         Identity { user: UserId::new(42).unwrap(), device: DeviceId(7) }
     }
 
+    fn device(issued_at: Timestamp) -> Caller {
+        Caller::Device { identity: identity(), issued_at }
+    }
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp(NOW.0.checked_add_signed(seconds * 1000).unwrap())
     }
@@ -328,10 +404,10 @@ mod tests {
         let (_dir, ring) = ring();
         let token = ring.sign(identity(), NOW, Duration::from_secs(60));
         let rows = [
-            (at(0), Ok(identity())),
-            (at(90), Ok(identity())),
+            (at(0), Ok(device(NOW))),
+            (at(90), Ok(device(NOW))),
             (at(91), Err(AuthError::Expired)),
-            (at(-30), Ok(identity())),
+            (at(-30), Ok(device(NOW))),
             (at(-31), Err(AuthError::NotYetValid)),
         ];
         for (now, expected) in rows {
@@ -340,6 +416,44 @@ mod tests {
         }
         let other = ring.verify(&Credential::Token(&token), DeviceId(8), NOW);
         assert_eq!(other, Err(AuthError::OtherDevice));
+    }
+
+    #[test]
+    fn a_services_token_is_of_nobody_and_of_no_device() {
+        let (_dir, ring) = ring();
+        let hour = Duration::from_secs(3600);
+        let sign = |user, did, role: Option<&str>| {
+            ring.sign_claims((user, did, role.map(str::to_owned)), NOW, hour)
+        };
+        let rows = [
+            ("a service", sign(0, 0, Some("service")), 0, Ok(Caller::Service)),
+            ("as a device", sign(0, 0, Some("service")), 7, Err(AuthError::OtherDevice)),
+            ("of a person", sign(42, 0, Some("service")), 0, Err(AuthError::Malformed)),
+            ("of a device", sign(0, 7, Some("service")), 7, Err(AuthError::Malformed)),
+            ("nobody's", sign(0, 0, None), 0, Err(AuthError::Malformed)),
+            ("of device 0", sign(42, 0, None), 0, Err(AuthError::Malformed)),
+            ("another role", sign(42, 7, Some("admin")), 7, Ok(device(NOW))),
+        ];
+        for (name, token, device, expected) in rows {
+            let verified = ring.verify(&Credential::Token(&token), DeviceId(device), NOW);
+            assert_eq!(verified, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_issue_has_its_milliseconds_and_none_is_before_all() {
+        for (iat, expected) in [
+            (1_800_000_000.123, 1_800_000_000_123),
+            (1_800_000_000.0, 1_800_000_000_000),
+            (0.0, 0),
+            (-5.0, 0),
+            (f64::NAN, 0),
+            (f64::INFINITY, u64::MAX),
+        ] {
+            assert_eq!(time_of(iat), Timestamp(expected), "{iat}");
+        }
+        let odd = Timestamp(1_799_999_999_999);
+        assert_eq!(time_of(seconds_of(odd)), odd);
     }
 
     #[test]
@@ -370,11 +484,12 @@ mod tests {
     #[test]
     fn a_ticket_resumes_its_device_and_any_changed_byte_is_found() {
         let (dir, ring) = ring();
-        let (ticket, expires_at) = ring.ticket(identity(), NOW);
+        let login = at(-7200);
+        let (ticket, expires_at) = ring.ticket(identity(), login, NOW);
         let verify = |ring: &KeyRing, ticket: &[u8], now| {
             ring.verify(&Credential::Ticket(ticket), DeviceId(7), now)
         };
-        assert_eq!(verify(&ring, &ticket, expires_at), Ok(identity()));
+        assert_eq!(verify(&ring, &ticket, expires_at), Ok(device(login)));
         let late = Timestamp(expires_at.0 + 1);
         assert_eq!(verify(&ring, &ticket, late), Err(AuthError::Expired));
         assert_eq!(verify(&ring, &ticket[1..], NOW), Err(AuthError::BadTicket));
@@ -384,7 +499,7 @@ mod tests {
             assert_eq!(verify(&ring, &changed, NOW), Err(AuthError::BadTicket), "byte {index}");
         }
         let reopened = KeyRing::open(dir.path(), Duration::ZERO).unwrap();
-        assert_eq!(verify(&reopened, &ticket, NOW), Ok(identity()), "after a restart");
+        assert_eq!(verify(&reopened, &ticket, NOW), Ok(device(login)), "after a restart");
     }
 
     #[test]
@@ -396,7 +511,7 @@ mod tests {
         let newer = ring.sign(identity(), NOW, Duration::from_secs(60));
         for token in [&token, &newer] {
             let verified = ring.verify(&Credential::Token(token), DeviceId(7), NOW);
-            assert_eq!(verified, Ok(identity()));
+            assert_eq!(verified, Ok(device(NOW)));
         }
         fs::remove_file(dir.path().join("keys/first.pem")).unwrap();
         let ring = KeyRing::open(dir.path(), Duration::ZERO).unwrap();

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use wire::client::Credential;
 use wire::{DeviceId, Timestamp};
 
-use crate::auth::{AuthError, Identity, KeyRing};
+use crate::auth::{AuthError, Caller, Identity, KeyRing};
 
 /// Whose this access token is: as [`KeyRing::verify`], for a token that comes without the device's
 /// own word of who it is.
@@ -15,7 +15,10 @@ use crate::auth::{AuthError, Identity, KeyRing};
 /// Why it is refused.
 pub fn identity_of(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
     let device = device_in(token).ok_or(AuthError::Malformed)?;
-    keys.verify(&Credential::Token(token), device, now)
+    match keys.verify(&Credential::Token(token), device, now)? {
+        Caller::Device { identity, .. } => Ok(identity),
+        Caller::Service => Err(AuthError::Malformed), // It is nobody's.
+    }
 }
 
 /// The device that a token names; nothing of it is checked yet.

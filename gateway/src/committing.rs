@@ -37,6 +37,10 @@ pub enum Pending {
     },
     /// A part of an inbox is in a chunk.
     Folded(UserId, InboxSeq),
+    /// What a service asked is done.
+    Service(router::sequencer::Origin),
+    /// A user is refused for ever: what is hers may be removed.
+    Erasing(usize),
 }
 
 /// See the module's documentation.

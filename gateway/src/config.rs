@@ -20,6 +20,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// Tokens.
     pub auth: AuthConfig,
+    /// Who decides what.
+    pub gateway: GatewayConfig,
+    /// How clients find it.
+    pub discovery: DiscoveryConfig,
     /// The rings.
     pub io: IoConfig,
     /// Logs.
@@ -45,6 +49,62 @@ pub struct ServerConfig {
     pub reconnect_url: String,
     /// Over how many seconds a drain spreads its clients.
     pub drain_seconds: u32,
+}
+
+/// `[gateway]`
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Who makes groups and changes their members.
+    pub membership: Membership,
+}
+
+/// `gateway.membership`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Membership {
+    /// Members, by the roles that the gateway keeps; a service with the rights of whom it asks for.
+    #[default]
+    Members,
+    /// Services alone, which keep the roles themselves.
+    Service,
+}
+
+/// `[discovery]`: what this gateway says of itself, and to whom.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscoveryConfig {
+    /// `HOST:PORT,...` of ZooKeeper; empty: only this process knows its gateway.
+    pub zookeeper: String,
+    /// Whether it makes itself known, or only knows the others.
+    pub announce: bool,
+    /// The node below which all of this system's stand.
+    pub root: String,
+    /// How long a gateway may be silent before it is gone.
+    pub session_timeout_seconds: u32,
+    /// Its name among the gateways; empty for one made of its address.
+    pub id: String,
+    /// Where clients connect; empty for `ws://` and its first address.
+    pub url: String,
+    /// Where it stands.
+    pub region: String,
+    /// What it runs, as a number that grows with each release.
+    pub release: u64,
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        Self {
+            zookeeper: String::new(),
+            announce: true,
+            root: "/mooring".into(),
+            session_timeout_seconds: 10,
+            id: String::new(),
+            url: String::new(),
+            region: "default".into(),
+            release: 0,
+        }
+    }
 }
 
 /// `[limits]`

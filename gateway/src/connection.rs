@@ -12,12 +12,12 @@
 //! ```
 
 use bytes::Bytes;
-use router::sequencer::Offer;
 use router::sessions::ConnId;
 use variants::Variant;
-use wire::{DeviceId, Epoch, InboxSeq, SessionId, UserId};
+use wire::{DeviceId, Epoch, InboxSeq, SessionId, Timestamp, UserId};
 
 use crate::auth::Identity;
+use crate::messages::Request;
 use crate::send_queue::SendQueue;
 use crate::wheel::Tick;
 
@@ -125,9 +125,13 @@ pub struct Said {
 impl Said {
     /// By whom, as it turned out, and what followed it.
     #[must_use]
-    pub const fn of(self, identity: Identity, leftover: Bytes) -> Joining {
+    pub const fn of(
+        self,
+        (identity, issued_at): (Identity, Timestamp),
+        leftover: Bytes,
+    ) -> Joining {
         let Self { request, epoch, cursor } = self;
-        Joining { identity, request, epoch, cursor, leftover }
+        Joining { identity, issued_at, request, epoch, cursor, leftover }
     }
 }
 
@@ -136,6 +140,8 @@ impl Said {
 pub struct Joining {
     /// Who.
     pub identity: Identity,
+    /// When the login was that its credential descends from.
+    pub issued_at: Timestamp,
     /// The number of its request.
     pub request: u32,
     /// Where its cursor belongs.
@@ -151,10 +157,12 @@ pub struct Joining {
 pub struct Live {
     /// Its number, for logs.
     pub session: SessionId,
-    /// Whose.
-    pub user: UserId,
-    /// On which device.
+    /// Whose; `None`: a service's.
+    pub user: Option<UserId>,
+    /// On which device; 0 for a service.
     pub device: DeviceId,
+    /// When the login was that it descends from.
+    pub issued_at: Timestamp,
     /// The last place of the inbox it was sent.
     pub delivered: InboxSeq,
     /// It has been sent everything: deliveries go to it as they come.
@@ -178,15 +186,15 @@ pub struct Live {
 /// What a connection sent that could not be taken yet.
 #[derive(Debug, Default)]
 pub struct Stall {
-    /// The offer that found its channel's core full.
-    pub offer: Option<Offer>,
+    /// The request that found its core full.
+    pub request: Option<Request>,
     /// What was received after it, as it came.
     pub bytes: Vec<u8>,
 }
 
 impl Stall {
     fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.offer.as_ref().map_or(0, |offer| offer.ask.bytes())
+        self.bytes.capacity() + self.request.as_ref().map_or(0, Request::bytes)
     }
 }
 

@@ -13,7 +13,7 @@ use wire::limits::{
 };
 
 use crate::clock::TICK;
-use crate::config::{Config, ConfigError, ShellConfig, SyncConfig};
+use crate::config::{Config, ConfigError, Membership, ShellConfig, SyncConfig};
 use crate::host_memory;
 
 /// Reads that one session may have in flight. Enough for an application that opens on its
@@ -107,6 +107,8 @@ pub struct Limits {
     pub conversations_max: usize,
     /// Entries searched for an old retry.
     pub retry_scan_max: u32,
+    /// Who changes the members of groups.
+    pub membership: Membership,
     /// Clock skew of tokens.
     pub clock_skew: Duration,
     /// What the cores are to run on.
@@ -233,6 +235,7 @@ impl Limits {
             data: server.data.clone(),
             cores,
             handshake: handshake(&server.origins),
+            membership: config.gateway.membership,
             reconnect_url: Some(server.reconnect_url.clone()).filter(|url| !url.is_empty()),
             drain: Duration::from_secs(server.drain_seconds.into()),
             told: told(config)?,

@@ -1,10 +1,12 @@
 //! What cores say to each other, one enum a lane of the mesh.
 
 use router::fan_out::{Fan, FanNumber, Recipients, Users};
-use router::sequencer::Offer;
+use router::sequencer::{Offer, Origin};
 use router::sessions::ConnId;
+use store::Read;
+use wire::client::ChannelList;
 use wire::server::Durability;
-use wire::{ChannelId, CoreId, Nonce, RejectCode, Seq, Timestamp, UserId};
+use wire::{ChannelId, CoreId, DeviceId, Nonce, RejectCode, Seq, Timestamp, UserId};
 
 use crate::connection::Passenger;
 
@@ -20,6 +22,56 @@ pub enum Request {
         /// Who.
         user: UserId,
     },
+    /// A service asks for a user's conversations: what of them only her core knows.
+    List(List),
+    /// A service ends sessions, and what they began with.
+    SessionsEnd(SessionsEnd),
+    /// A service erases a user.
+    UserErase(UserErase),
+}
+
+impl Request {
+    /// Bytes of memory that it holds beside its own.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Offer(offer) => offer.ask.bytes(),
+            Self::Typing { .. } | Self::List(_) | Self::SessionsEnd(_) | Self::UserErase(_) => 0,
+        }
+    }
+}
+
+/// For the core of the user.
+#[derive(Clone, Copy, Debug)]
+pub struct List {
+    /// The session that asked.
+    pub origin: Origin,
+    /// Whose conversations.
+    pub user: UserId,
+    /// Which of them.
+    pub list: ChannelList,
+}
+
+/// For the core of the user.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionsEnd {
+    /// The session that asked.
+    pub origin: Origin,
+    /// Whose sessions.
+    pub user: UserId,
+    /// On which device; `None`: on all.
+    pub device: Option<DeviceId>,
+    /// What was issued until then; `None`: until now.
+    pub before: Option<Timestamp>,
+}
+
+/// For the core of the user.
+#[derive(Clone, Copy, Debug)]
+pub struct UserErase {
+    /// The session that asked.
+    pub origin: Origin,
+    /// Whom.
+    pub user: UserId,
 }
 
 /// The lane of what is owed.
@@ -68,6 +120,15 @@ pub enum Delivery {
         /// Who types.
         user: UserId,
     },
+    /// A question for the store, with what the user's core knows; it is asked for a session.
+    Ask {
+        /// Whose it is.
+        conn: ConnId,
+        /// Which request of it.
+        request: u32,
+        /// The question.
+        read: Box<Read>,
+    },
     /// A connection whose user lives here; it is in this core's table already.
     Adopt(Box<Passenger>),
 }
@@ -79,8 +140,8 @@ pub struct Answer {
     pub conn: ConnId,
     /// Which request it answers.
     pub request: u32,
-    /// The channel that was asked.
-    pub channel: ChannelId,
+    /// The channel that was asked, if it was one.
+    pub channel: Option<ChannelId>,
     /// Under which nonce.
     pub nonce: Nonce,
     /// What it says.
@@ -106,6 +167,8 @@ pub enum Answered {
         /// What "made" means.
         durability: Durability,
     },
+    /// A service's request is done.
+    Done(Durability),
     /// Nothing was kept.
     Rejected {
         /// Why.

@@ -7,6 +7,8 @@
 //! - `admitting`: who comes in next, and who catches up next,
 //! - `greeting`: from the first byte to a session on its user's core,
 //! - `frames`: what a session says,
+//! - `services`: sessions of services, and the sessions that they end,
+//! - `erasing`: how all that is a user's own is removed,
 //! - `channels`: the core as owner of channels (offers, sequencing, release, fan-out),
 //! - `inboxes`: the core as owner of users (fan-outs in, inbox entries, deliveries),
 //! - `reads`: what is asked of the store, and its answers,
@@ -17,12 +19,14 @@
 
 mod admitting;
 mod channels;
+mod erasing;
 mod evacuating;
 mod frames;
 mod greeting;
 mod holdings;
 mod inboxes;
 mod reads;
+mod services;
 mod shedding;
 mod upkeep;
 
@@ -53,10 +57,12 @@ use crate::wheel::Tick;
 
 use admitting::CatchUps;
 pub use admitting::{CATCH_UPS_MAX, ENDS_PER_SECOND, ENDS_PER_TURN};
+use erasing::Erasure;
 use evacuating::Evacuating;
 pub use frames::fingerprint;
 pub use holdings::Holdings;
 use reads::Asked;
+use services::ServiceAsk;
 use upkeep::Draining;
 
 /// What every core of a run has in common.
@@ -112,6 +118,10 @@ pub struct Shard {
     talk_until: Tick,
     /// Connections whose user's head is being read.
     joining: Map<UserId, Vec<ConnId>>,
+    /// What services asked for users whose heads are being read.
+    awaiting: Map<UserId, Vec<ServiceAsk>>,
+    /// Users who are being erased.
+    erasures: Slab<Erasure>,
     /// Connections that are not read until there is room for what they sent.
     stalled: Vec<ConnId>,
     /// Memory for the recipients of one notice.
@@ -171,6 +181,8 @@ impl Shard {
             talk_seen: 0,
             talk_until: Tick(0),
             joining: Map::default(),
+            awaiting: Map::default(),
+            erasures: Slab::new(),
             stalled: Vec::new(),
             recipients: Vec::new(),
             due: Vec::new(),
@@ -197,7 +209,7 @@ impl Shard {
             Event::Sent { conn, bytes, complete } => self.sent(conn, bytes, complete, effects),
             Event::Passed { conn, slot } => self.passed(conn, slot, effects),
             Event::ReceiveStopped { conn } => self.receive_stopped(conn, effects),
-            Event::Stored(through) => self.stored(through),
+            Event::Stored(through) => self.stored(through, effects),
             Event::Answered(answer) => self.answered(answer, effects),
             Event::TurnBegins { pressure, full } => {
                 (self.pressure, self.storage_full) = (pressure, full);

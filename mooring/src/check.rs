@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         out,
         "recovered  {} messages and {} inbox entries of the journal, {} entries completed\n\
          channels   {}\nmessages   {}\nmembers    {}\nusers      {}\nentries    {}\n\
-         cursors    {}",
+         cursors    {}\nendings    {}",
         recovery.messages,
         recovery.entries,
         recovery.completed,
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         report.users,
         report.entries,
         report.cursors,
+        report.endings,
     )?;
     for torn in &report.torn {
         writeln!(out, "torn       {torn}")?;

@@ -10,6 +10,8 @@
 //! it; what arrives meanwhile waits with the user, in order. A replayed fan-out is recognised by
 //! the conversation's `last_seq`.
 
+mod endings;
+
 use std::collections::VecDeque;
 
 use thin_vec::ThinVec;
@@ -21,6 +23,8 @@ use wire::{
 
 use crate::Map;
 use crate::fan_out::{FanNumber, Recipients};
+use endings::Endings;
+pub use endings::{ENDED_DEVICES_MAX, Ending, TooManyEnded, Written};
 
 /// Entries that one core may keep unfolded. Beyond half of it folding begins; it bounds memory
 /// (40 bytes each), the journal, and how long recovery takes.
@@ -95,6 +99,8 @@ pub struct InboxLoaded {
     pub head: InboxSeq,
     /// What each device acknowledged.
     pub cursors: Vec<(DeviceId, InboxSeq)>,
+    /// Up to which time of issue credentials are refused: of one device, or of all.
+    pub endings: Vec<Ending>,
     /// The conversation asked for, as it is stored (default if there is none).
     pub conversation: Option<(ChannelId, Conversation)>,
 }
@@ -189,6 +195,7 @@ pub struct Inboxes {
     folding: Vec<InboxEntry>,
     /// All conversations in memory, in the order in which they are looked at for quiet ones.
     clock: VecDeque<(UserId, ChannelId)>,
+    endings: Endings,
     limits: InboxLimits,
     released: BatchNumber,
 }
@@ -225,6 +232,7 @@ impl Inboxes {
             scratch: Vec::new(),
             folding: Vec::new(),
             clock: VecDeque::new(),
+            endings: Endings::default(),
             limits,
             released: BatchNumber::ZERO,
         }
@@ -243,6 +251,9 @@ impl Inboxes {
 
     /// As [`Self::place`], for a user whose head is known.
     fn place_known(&mut self, user: UserId, item: InboxItem, batch: BatchNumber) -> Placement {
+        if self.endings.is_erased(user) {
+            return Placement::Known; // Nothing is for her any more.
+        }
         let Some(known) = self.conversations.get_mut(&(user, item.channel())) else {
             return Placement::Missing;
         };
@@ -305,6 +316,7 @@ impl Inboxes {
             inbox.known = true;
             (inbox.head, inbox.committed, inbox.folded) = (loaded.head, loaded.head, loaded.head);
             inbox.cursors = loaded.cursors.into_iter().map(Cursor::stored).collect();
+            self.endings.handle_loaded(loaded.user, loaded.endings);
         }
         if let Some(loading) = &mut inbox.loading {
             loading.asked = false;
@@ -439,6 +451,17 @@ impl Inboxes {
     /// batch, `batch`, and calls [`Self::handle_folded`] when that is durable.
     pub fn fold_next(&mut self, batch: BatchNumber) -> Option<Fold<'_>> {
         let (_, user) = self.unfolded_since.pop_front()?;
+        Some(self.fold_all_of(user, batch))
+    }
+
+    /// As [`Self::fold_next`], of one user. `None` if she has nothing that is not folded.
+    pub fn fold_user(&mut self, user: UserId, batch: BatchNumber) -> Option<Fold<'_>> {
+        let at = self.unfolded_since.iter().position(|(_, of)| *of == user)?;
+        self.unfolded_since.remove(at);
+        Some(self.fold_all_of(user, batch))
+    }
+
+    fn fold_all_of(&mut self, user: UserId, batch: BatchNumber) -> Fold<'_> {
         let inbox = self.users.get_mut(&user).expect("a user is kept while entries are unfolded");
         let folded = inbox.folded;
         self.folding.clear();
@@ -454,7 +477,7 @@ impl Inboxes {
                 self.scratch.push((channel, known.conversation));
             }
         }
-        Some(Fold { user, entries: &self.folding, conversations: &self.scratch })
+        Fold { user, entries: &self.folding, conversations: &self.scratch }
     }
 
     /// The chunk that ends at `through` is durable: readers find it in the store. `online`: the
@@ -480,7 +503,9 @@ impl Inboxes {
     /// stored yet (then [`Self::handle_folded`] forgets it).
     pub fn forget_if_idle(&mut self, user: UserId) {
         let idle = |inbox: &Inbox| inbox.recent().next().is_none() && inbox.loading.is_none();
-        if self.users.get(&user).is_some_and(idle) {
+        if self.users.get(&user).is_some_and(idle)
+            && self.endings.forget_if_stored(user, self.released)
+        {
             self.users.remove(&user);
         }
     }

@@ -129,33 +129,37 @@ impl Membership {
         Ok(Change { content, records, recipients })
     }
 
-    /// What `op` by `actor` on `targets` comes to.
+    /// What `op` by `actor` on `targets` comes to. Without an actor nobody's rights are looked at.
     ///
     /// # Errors
     /// `NotMember`, `NotPermitted`, `ChannelFull`, or `Malformed` if it would change nothing.
     pub fn change(
         &self,
-        actor: UserId,
+        actor: Option<UserId>,
         op: MembershipOp,
         role: Role,
         targets: &[UserId],
         members_max: usize,
         map: ShardMap,
     ) -> Result<Change, Refusal> {
-        self.require_member(actor)?;
+        if let Some(actor) = actor {
+            self.require_member(actor)?;
+        }
         let Self::Listed { members, recipients } = self else {
             return refuse(
                 RejectCode::NotPermitted,
                 "the members of a Direct channel are its pair; create a Group",
             );
         };
-        let rights = members[&actor].role;
         let is_member = |user: &UserId| members.get(user).is_some_and(|m| m.left.is_none());
         let mut users: Vec<UserId> = targets.to_vec();
         users.sort_unstable();
         users.dedup();
         users.retain(|user| is_member(user) != (op == MembershipOp::Add));
-        check_rights(op, rights, role, users.iter().filter_map(|user| members.get(user)))?;
+        if let Some(actor) = actor {
+            let targets = users.iter().filter_map(|user| members.get(user));
+            check_rights(op, members[&actor].role, role, targets)?;
+        }
         if users.is_empty() {
             return refuse(
                 RejectCode::Malformed,
@@ -176,7 +180,7 @@ impl Membership {
             }
             let stay = members.values().filter(|m| m.left.is_none()).map(|m| m.user);
             everyone = Recipients::listed(stay.chain(users.iter().copied()), map);
-        } else if rights == Role::Owner && users.contains(&actor) {
+        } else if users.iter().any(|user| members[user].role == Role::Owner) {
             records.extend(heir(members, &users));
         }
         let content = Content::Membership { op, role, members: users.into() };
@@ -323,7 +327,7 @@ mod tests {
             ("leaves", 3, Leave, Role::Member, &[3], Ok(&[3])),
         ];
         for (name, actor, op, role, targets, expected) in rows {
-            let change = group().change(user(*actor), *op, *role, &users(targets), 6, map());
+            let change = group().change(Some(user(*actor)), *op, *role, &users(targets), 6, map());
             let named = change.map_err(|refusal| refusal.code).map(|change| match change.content {
                 Content::Membership { members, .. } => members.to_vec(),
                 other => panic!("{other:?}"),
@@ -333,10 +337,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_service_has_decided_needs_no_rights_of_an_actor() {
+        use MembershipOp::{Add, Leave, Remove};
+        let rows = [
+            ("removes the owner", Remove, Role::Member, 1, Ok(1)),
+            ("gives ownership", Add, Role::Owner, 7, Ok(7)),
+            ("has one leave", Leave, Role::Member, 3, Ok(3)),
+            ("already so", Leave, Role::Member, 9, Err(RejectCode::Malformed)),
+        ];
+        for (name, op, role, target, expected) in rows {
+            let mut group = group();
+            let change = group.change(None, op, role, &users(&[target]), 6, map());
+            let records = change.map(|change| group.apply(change, Seq::new(8), map()).1);
+            let named = records.as_ref().map(|records| records[0].user.get());
+            assert_eq!(named.map_err(|refusal| refusal.code), expected, "{name}");
+            let owners = match &group {
+                Membership::Listed { members, .. } => members.values(),
+                Membership::Pair(..) => unreachable!(),
+            };
+            let owners = owners.filter(|m| m.role == Role::Owner && m.left.is_none());
+            assert!(owners.count() > 0, "{name}: somebody owns the group");
+        }
+    }
+
+    #[test]
     fn those_who_go_get_the_entry_and_nothing_after_it() {
         let mut group = group();
         let targets = users(&[3]);
-        let change = group.change(user(1), MembershipOp::Remove, Role::Member, &targets, 6, map());
+        let change =
+            group.change(Some(user(1)), MembershipOp::Remove, Role::Member, &targets, 6, map());
         let change = change.unwrap();
         assert_eq!(change.recipients.len(), 4);
         let (_, records) = group.apply(change, Seq::new(8), map());
@@ -349,7 +378,7 @@ mod tests {
     fn an_owner_who_leaves_is_followed_by_an_admin() {
         let mut group = group();
         let change =
-            group.change(user(1), MembershipOp::Leave, Role::Member, &users(&[1]), 6, map());
+            group.change(Some(user(1)), MembershipOp::Leave, Role::Member, &users(&[1]), 6, map());
         let (_, records) = group.apply(change.unwrap(), Seq::new(5), map());
         let owner =
             records.iter().find(|record| record.role == Role::Owner && record.left.is_none());
@@ -361,7 +390,8 @@ mod tests {
         let pair = Membership::new(ChannelId::direct(user(1), user(2)), &[], map());
         assert_eq!(pair.require_member(user(2)), Ok(()));
         assert_eq!(pair.require_member(user(3)), Err(NOT_MEMBER));
-        let add = pair.change(user(1), MembershipOp::Add, Role::Member, &users(&[3]), 6, map());
+        let add =
+            pair.change(Some(user(1)), MembershipOp::Add, Role::Member, &users(&[3]), 6, map());
         assert_eq!(add.unwrap_err().code, RejectCode::NotPermitted);
     }
 

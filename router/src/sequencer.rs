@@ -92,15 +92,25 @@ pub enum Ask {
         role: Role,
         /// Who.
         members: Arc<[UserId]>,
+        /// A service has decided it: the rights of the actor are not looked at.
+        decided: bool,
     },
     /// Tell the others that the sender has read up to a place. Leaves no entry in the log.
     Read {
         /// Up to where.
         seq: Seq,
+        /// Whoever asks is told that it is on its way.
+        answered: bool,
     },
 }
 
 impl Ask {
+    /// Whether the session that asks waits for an answer.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        !matches!(self, Self::Read { answered: false, .. })
+    }
+
     /// Bytes of memory that it holds beside its own.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -405,7 +415,7 @@ impl Channel {
     /// Repeats are answered before anything else is looked at: what was accepted once stays
     /// accepted, even if the sender has left the channel since.
     fn sequence(&mut self, offer: Offer, now: Timestamp, map: ShardMap, max: usize) -> Verdict {
-        if let Ask::Read { seq } = offer.ask {
+        if let Ask::Read { seq, .. } = offer.ask {
             return self.read(offer, seq);
         }
         if let Some(receipt) = self.nonces.find(&offer.key) {
@@ -419,6 +429,9 @@ impl Channel {
             match known {
                 Some((_, Some(receipt))) => return repeat(offer, receipt),
                 Some((search, None)) if search.is_whole => {}
+                // One that has taken place is refused as that; and a log must not become so long
+                // that its members can no more be changed.
+                Some((_, None)) if matches!(offer.ask, Ask::Change { .. }) => {}
                 Some((_, None)) => {
                     let text = "the first transmission may lie further back than is searched; if \
                                 you want it sent, send it as new";
@@ -493,7 +506,8 @@ impl Channel {
                 text: "nonce: a channel was made under it already; take another",
             }),
             Ask::Read { .. } => unreachable!("a read marker takes no place"),
-            Ask::Change { op, role, members } => {
+            Ask::Change { op, role, members, decided } => {
+                let actor = (!decided).then_some(actor);
                 self.membership.change(actor, *op, *role, members, max, map).map(Some)
             }
         }

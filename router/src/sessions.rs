@@ -16,6 +16,11 @@ pub struct ConnId {
     pub generation: u32,
 }
 
+impl ConnId {
+    /// No connection has this name: what a core asks for itself comes from it.
+    pub const NONE: Self = Self { slot: u32::MAX, generation: 0 };
+}
+
 /// The live sessions of this core's users. A user without one costs nothing.
 #[derive(Debug, Default)]
 pub struct Sessions {

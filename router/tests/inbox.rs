@@ -45,6 +45,7 @@ fn loaded(who: u64, head: u64, of: u64, last: u64) -> InboxLoaded {
         user: user(who),
         head: InboxSeq::new(head),
         cursors: vec![(DeviceId(1), InboxSeq::new(head))],
+        endings: Vec::new(),
         conversation: Some((channel(of), conversation)),
     }
 }

@@ -11,7 +11,10 @@ use router::sequencer::{
 };
 use router::sessions::ConnId;
 use router::shard_map::ShardMap;
-use wire::{ChannelId, CoreId, DeviceId, Nonce, RejectCode, Seq, Timestamp, UserId};
+use wire::{
+    ChannelId, CoreId, DeviceId, Member, MembershipOp, Nonce, RejectCode, Role, Seq, Timestamp,
+    UserId,
+};
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -292,4 +295,36 @@ fn a_channel_is_created_once() {
     assert_eq!(say(sequencer.offer(send(id, 2, 5, "hi", false), NOW)), "#2");
     assert_eq!(say(sequencer.offer(send(id, 3, 5, "hi", false), NOW)), "NotMember");
     assert_eq!(RejectCode::NotMember as u16, 3);
+}
+
+#[test]
+fn a_log_too_long_to_search_does_not_fix_its_members_for_ever() {
+    let channel = ChannelId::numbered(9).unwrap();
+    let mut sequencer = Sequencer::new(ShardMap::new(16, 1), limits(4));
+    let member =
+        |number, role| Member { user: user(number), role, joined: Seq::new(1), left: None };
+    let leave = || {
+        let members = [user(2)].into();
+        let (op, role) = (MembershipOp::Leave, Role::Member);
+        let ask = Ask::Change { op, role, members, decided: false };
+        Offer { ask, ..send(channel, 2, 7, "leave", true) }
+    };
+    let mut verdicts = |offer, too_long| {
+        let mut said = vec![say(sequencer.offer(offer, NOW))];
+        if said[0] == "load" {
+            let members = vec![member(1, Role::Owner), member(2, Role::Member)];
+            sequencer.handle_loaded(channel, Loaded { members, ..loaded(500_000) });
+            said.extend(sequencer.next_parked(channel, NOW).map(say));
+        }
+        if too_long {
+            let searched = Searched { found: Vec::new(), is_whole: false };
+            sequencer.handle_searched(channel, searched);
+            said.extend(std::iter::from_fn(|| sequencer.next_parked(channel, NOW)).map(say));
+        }
+        said.pop().unwrap()
+    };
+    assert_eq!(verdicts(leave(), true), "#500001");
+    assert_eq!(verdicts(leave(), false), "again #500001");
+    let again = Offer { key: SendKey { nonce: Nonce(8), ..leave().key }, ..leave() };
+    assert_eq!(verdicts(again, true), "NotMember", "it is so already");
 }

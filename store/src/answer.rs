@@ -9,15 +9,15 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use wire::{
     ChannelId, ChannelKind, Content, Conversation, DeviceId, InboxEntry, InboxItem, InboxSeq,
-    LogEntry, Member, Nonce, Seq, UserId,
+    LogEntry, Member, Nonce, Seq, Timestamp, UserId,
 };
 
 use crate::engine::{Direction, Engine, Table};
 use crate::error::{CorruptRecord, DataError, Torn};
 use crate::keys::{
-    ChunkKey, ConversationKey, CursorKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,
+    ChunkKey, ConversationKey, CursorKey, EndingKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,
 };
-use crate::read::{Fingerprint, Read, ReadAnswer, Recent};
+use crate::read::{Ending, Fingerprint, Read, ReadAnswer, Recent};
 use crate::record;
 
 /// Member records of one channel that are read at most; more than any channel may ever have had.
@@ -48,8 +48,9 @@ pub fn answer<E: Engine>(engine: &E, read: &Read, fingerprint: Fingerprint) -> R
             Some(page) => page.read(engine),
             None => Ok(ReadAnswer::NotMember { channel: *channel }),
         }),
-        Read::Conversations { user, before, limit, overlay } => {
+        Read::Conversations { user, before, limit, overlay, last_bytes_max } => {
             conversations(engine, *user, *before, *limit, overlay)
+                .and_then(|answer| with_last(engine, answer, *last_bytes_max))
         }
     };
     result.unwrap_or_else(ReadAnswer::Failed)
@@ -232,11 +233,29 @@ fn inbox_state<E: Engine>(
         cursors.push((CursorKey::parse(key)?.device, record::cursor(key, record)?));
         Ok(ControlFlow::Continue(()))
     })?;
+    let endings = endings(engine, user)?;
     let conversations = channels
         .iter()
         .map(|channel| Ok((*channel, conversation(engine, user, *channel)?)))
         .collect::<Result<_, DataError>>()?;
-    Ok(ReadAnswer::Inbox { user, head, cursors, conversations })
+    Ok(ReadAnswer::Inbox { user, head, cursors, endings, conversations })
+}
+
+/// Up to when the credentials of a user's devices are refused.
+fn endings<E: Engine>(engine: &E, user: UserId) -> Result<Vec<Ending>, DataError> {
+    let mut endings = Vec::new();
+    scan(engine, Table::Inbox, KeyRange::endings(user), Direction::Forward, |key, record| {
+        endings.push((EndingKey::parse(key)?.device, record::ending(key, record)?));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(endings)
+}
+
+/// Whether a user was erased: nothing is placed in her inbox any more.
+pub(crate) fn is_erased<E: Engine>(engine: &E, user: UserId) -> Result<bool, DataError> {
+    let key = EndingKey { user, device: None }.key();
+    let Some(record) = engine.get(Table::Inbox, key.as_ref())? else { return Ok(false) };
+    Ok(record::ending(key.as_ref(), &record)? == Timestamp::FOREVER)
 }
 
 /// A page of an inbox.
@@ -518,7 +537,38 @@ fn conversations<E: Engine>(
     conversations.sort_unstable_by_key(|(_, conversation)| Reverse(conversation.inbox_seq));
     let more = conversations.len() > limit as usize;
     conversations.truncate(limit as usize);
-    Ok(ReadAnswer::Conversations { user, conversations, more })
+    Ok(ReadAnswer::Conversations { user, conversations, last: Vec::new(), more })
+}
+
+/// Adds the latest entries, from the most recent conversation on as long as there is room.
+fn with_last<E: Engine>(
+    engine: &E,
+    mut answer: ReadAnswer,
+    bytes_max: Option<usize>,
+) -> Result<ReadAnswer, DataError> {
+    let ReadAnswer::Conversations { conversations, last, .. } = &mut answer else {
+        unreachable!("the answer to a question for conversations")
+    };
+    let mut bytes_left = bytes_max.unwrap_or(0);
+    for part in conversations.chunks(RESOLVE_COUNT) {
+        if bytes_left == 0 {
+            break;
+        }
+        let key = |(channel, conversation): &(ChannelId, Conversation)| {
+            MessageKey { channel: *channel, seq: conversation.last_seq }.key()
+        };
+        let keys: Vec<KeyBuf> = part.iter().map(key).collect();
+        for (key, record) in keys.iter().zip(engine.get_many(Table::Messages, &keys)?) {
+            let record = record.filter(|record| record.len() <= bytes_left);
+            let entry = record.map(|record| {
+                bytes_left -= record.len();
+                record::entry(key.as_ref(), &record)
+            });
+            last.push(entry.transpose()?);
+        }
+    }
+    last.resize(conversations.len(), None);
+    Ok(answer)
 }
 
 /// A conversation of which some entries are folded (maybe the same ones as elsewhere).

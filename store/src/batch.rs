@@ -15,8 +15,10 @@ use wire::{
 use crate::engine::{Ops, Table};
 use crate::journal::Sections;
 use crate::keys::{
-    ChunkKey, ConversationKey, CursorKey, JournalKey, Key, KeyRange, MemberKey, MessageKey,
+    ChunkKey, ConversationKey, CursorKey, EndingKey, JournalKey, Key, KeyRange, MemberKey,
+    MessageKey,
 };
+use crate::read::Ending;
 use crate::record;
 
 /// Which life of its uncommitted batches a core is in. It starts with `Term::FIRST` and takes the
@@ -134,6 +136,34 @@ impl Batch {
         self.assert_open();
         let key = CursorKey { user, device }.key();
         self.ops.put(Table::Inbox, &key, |out| record::put_cursor(out, cursor));
+    }
+
+    /// Refuses a device's credentials up to a time.
+    pub fn put_ending(&mut self, user: UserId, ending: Ending) {
+        self.assert_open();
+        let (device, before) = ending;
+        let key = EndingKey { user, device }.key();
+        self.ops.put(Table::Inbox, &key, |out| record::put_ending(out, before));
+    }
+
+    /// As [`Self::put_ending`], in place of all that the user had.
+    pub fn set_endings(&mut self, user: UserId, endings: &[Ending]) {
+        self.assert_open();
+        self.ops.delete_range(Table::Inbox, &KeyRange::endings(user));
+        for ending in endings {
+            self.put_ending(user, *ending);
+        }
+    }
+
+    /// Removes a user's chunks, conversations and cursors. Nothing may be placed in her inbox
+    /// before or after it that is not to be removed: an ending for ever is durable.
+    pub fn erase_inbox(&mut self, user: UserId) {
+        self.assert_open();
+        for range in
+            [KeyRange::chunks(user), KeyRange::conversations(user), KeyRange::cursors(user)]
+        {
+            self.ops.delete_range(Table::Inbox, &range);
+        }
     }
 
     /// Forgets this core's journal records below `below`. Permitted once all their inbox entries

@@ -13,7 +13,7 @@ use crate::engine::{Direction, Engine, Table};
 use crate::error::{DataError, Torn};
 use crate::fold::observe;
 use crate::keys::{
-    ConversationKey, CursorKey, JournalKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,
+    ConversationKey, CursorKey, EndingKey, JournalKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,
 };
 use crate::{fanned, journal, record};
 
@@ -40,6 +40,8 @@ pub struct CheckReport {
     pub conversations: u64,
     /// Device cursors.
     pub cursors: u64,
+    /// Times up to which the credentials of a device are refused.
+    pub endings: u64,
     /// Journal records; 0 after a recovery.
     pub journal_batches: u64,
     /// How many contradictions.
@@ -210,14 +212,19 @@ fn check_conversations<E: Engine>(
     Ok(())
 }
 
-/// Decodes and counts the conversations and cursors; a conversation of a user without an inbox
-/// has nothing that made it.
+/// Decodes and counts the conversations, cursors and endings; a conversation of a user without an
+/// inbox has nothing that made it.
 fn check_rest<E: Engine>(engine: &E, report: &mut CheckReport) -> Result<(), DataError> {
     let mut known: Option<(UserId, bool)> = None;
     scan(engine, Table::Inbox, KeyRange::all_but_chunks(), Direction::Forward, |key, value| {
         if let Ok(CursorKey { .. }) = CursorKey::parse(key) {
             record::cursor(key, value)?;
             report.cursors += 1;
+            return Ok(ControlFlow::Continue(()));
+        }
+        if let Ok(EndingKey { .. }) = EndingKey::parse(key) {
+            record::ending(key, value)?;
+            report.endings += 1;
             return Ok(ControlFlow::Continue(()));
         }
         let ConversationKey { user, channel } = ConversationKey::parse(key)?;

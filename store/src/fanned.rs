@@ -3,13 +3,13 @@
 //! It needs no table of who was a member when. A channel's messages enter an inbox in the order of
 //! the log, so each entry is compared with the one of the same channel before it: either the next
 //! place of the log, or the user had gone with the one and came back with the other. What is behind
-//! the last entry is compared with the end of the log.
+//! the last entry is compared with the end of the log. Who was erased is owed nothing.
 
 use std::ops::ControlFlow;
 
 use wire::{ChannelId, ChannelKind, Content, Conversation, MembershipOp, Seq, UserId};
 
-use crate::answer::{conversation, kind, scan};
+use crate::answer::{conversation, is_erased, kind, scan};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::{DataError, Torn};
 use crate::keys::{Key, KeyRange, MessageKey};
@@ -30,6 +30,9 @@ pub(crate) fn step<E: Engine>(
     if seq <= before {
         return Ok(Some(Torn::RepeatedEntry { user, channel, seq }));
     }
+    if is_erased(engine, user)? {
+        return Ok(None);
+    }
     let was_away = before == Seq::ZERO || moved(engine, user, channel, before)? == Some(false);
     let is_back = was_away && moved(engine, user, channel, seq)? == Some(true);
     Ok((!is_back).then_some(Torn::MissingEntry { user, channel, seq: expected }))
@@ -43,6 +46,7 @@ pub(crate) fn end<E: Engine>(
 ) -> Result<Option<Torn>, DataError> {
     let is_whole = last == Seq::ZERO
         || last >= log_end(engine, channel)?
+        || is_erased(engine, user)?
         || moved(engine, user, channel, last)? == Some(false);
     Ok((!is_whole).then_some(Torn::MissingEntry { user, channel, seq: last.next() }))
 }
@@ -56,6 +60,7 @@ pub(crate) fn presence<E: Engine>(
     let Conversation { last_seq, .. } = conversation(engine, user, channel)?;
     let is_missing =
         last_seq == Seq::ZERO && kind(engine, channel)? != Some(ChannelKind::Broadcast);
+    let is_missing = is_missing && !is_erased(engine, user)?;
     Ok(is_missing.then_some(Torn::MissingEntry { user, channel, seq: since }))
 }
 

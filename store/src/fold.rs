@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use variants::Variant;
 use wire::{ChannelId, Conversation, InboxEntry, InboxItem, InboxSeq, Seq, UserId};
 
-use crate::answer::{conversation, last_chunk};
+use crate::answer::{conversation, is_erased, last_chunk};
 use crate::engine::{Engine, Ops, Table};
 use crate::error::{DataError, Torn};
 use crate::keys::{ChunkKey, ConversationKey, Key};
@@ -58,6 +58,8 @@ struct Inbox {
     stored: usize,
     head: InboxSeq,
     conversations: BTreeMap<ChannelId, Conversation>,
+    /// What the journal has for her is not folded: it was placed before she was erased.
+    is_erased: bool,
 }
 
 impl<'a, E: Engine> Folder<'a, E> {
@@ -69,7 +71,7 @@ impl<'a, E: Engine> Folder<'a, E> {
     pub(crate) fn fold(&mut self, user: UserId, entry: &InboxEntry) -> Result<(), DataError> {
         let engine = self.engine;
         let inbox = self.inbox(user)?;
-        if entry.inbox_seq <= inbox.head {
+        if inbox.is_erased || entry.inbox_seq <= inbox.head {
             return Ok(());
         }
         let expected = inbox.head.next();
@@ -90,7 +92,11 @@ impl<'a, E: Engine> Folder<'a, E> {
         last: Seq,
     ) -> Result<u64, DataError> {
         let engine = self.engine;
-        let has = self.inbox(user)?.conversation(engine, user, channel)?.last_seq;
+        let inbox = self.inbox(user)?;
+        if inbox.is_erased {
+            return Ok(0);
+        }
+        let has = inbox.conversation(engine, user, channel)?.last_seq;
         let has = if variants::is(Variant::ReplayNotRecognised) { Seq::ZERO } else { has };
         let mut seq = first.max(has.next());
         let mut count = 0;
@@ -152,7 +158,8 @@ impl Inbox {
             entries.clear();
         }
         let stored = entries.len();
-        Ok(Self { entries, stored, head, conversations: BTreeMap::new() })
+        let is_erased = is_erased(engine, user)?;
+        Ok(Self { entries, stored, head, conversations: BTreeMap::new(), is_erased })
     }
 
     fn conversation<E: Engine>(

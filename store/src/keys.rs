@@ -5,6 +5,7 @@
 //! inbox     1 | user (8) | first inbox_seq (8)        a chunk of entries
 //!           2 | user (8) | channel (16)               a conversation
 //!           3 | user (8) | device (4)                 a device's cursor
+//!           4 | user (8) | device (4), 0 for all      up to when credentials are refused
 //! meta      1 | channel (16) | user (8)               a member
 //! journal   core (2) | batch number (8)
 //! ```
@@ -135,9 +136,15 @@ impl KeyRange {
         Self::prefix(prefix)
     }
 
-    /// The conversations and cursors of all users.
+    /// Up to when the credentials of a user's devices are refused.
+    pub(crate) fn endings(user: UserId) -> Self {
+        let prefix = KeyBuf::EMPTY.push(&[ENDING]).push(&user.get().to_be_bytes());
+        Self::prefix(prefix)
+    }
+
+    /// The conversations, cursors and endings of all users.
     pub(crate) fn all_but_chunks() -> Self {
-        Self { from: KeyBuf::EMPTY.push(&[CONVERSATION]), to: KeyBuf::EMPTY.push(&[CURSOR + 1]) }
+        Self { from: KeyBuf::EMPTY.push(&[CONVERSATION]), to: KeyBuf::EMPTY.push(&[ENDING + 1]) }
     }
 
     /// The members of a channel.
@@ -150,6 +157,7 @@ impl KeyRange {
 const CHUNK: u8 = 1;
 const CONVERSATION: u8 = 2;
 const CURSOR: u8 = 3;
+const ENDING: u8 = 4;
 const MEMBER: u8 = 1;
 
 /// Bytes of the prefix that all keys of one channel (messages) share.
@@ -193,6 +201,15 @@ pub struct CursorKey {
     pub user: UserId,
     /// Of which device.
     pub device: DeviceId,
+}
+
+/// Up to when the credentials of one device are refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EndingKey {
+    /// Whose.
+    pub user: UserId,
+    /// Of which device; `None` = of all.
+    pub device: Option<DeviceId>,
 }
 
 /// A member of a channel.
@@ -299,6 +316,27 @@ impl Key for CursorKey {
         let key = Self { user: parts.user()?, device: DeviceId(parts.u32()?) };
         parts.end()?;
         Ok(key)
+    }
+}
+
+impl Key for EndingKey {
+    const TABLE: Table = Table::Inbox;
+
+    fn key(&self) -> KeyBuf {
+        assert!(self.device != Some(DeviceId(0)), "a device has a number");
+        let device = self.device.map_or(0, |device| device.0);
+        KeyBuf::EMPTY
+            .push(&[ENDING])
+            .push(&self.user.get().to_be_bytes())
+            .push(&device.to_be_bytes())
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, CorruptRecord> {
+        let mut parts = Parts::new(Self::TABLE, bytes);
+        parts.kind(ENDING)?;
+        let (user, device) = (parts.user()?, parts.u32()?);
+        parts.end()?;
+        Ok(Self { user, device: (device != 0).then_some(DeviceId(device)) })
     }
 }
 

@@ -64,14 +64,15 @@ pub use error::{
 };
 pub use fold::observe;
 pub use keys::{
-    ChunkKey, ConversationKey, CursorKey, JournalKey, Key, KeyBuf, KeyRange, MemberKey, MessageKey,
+    ChunkKey, ConversationKey, CursorKey, EndingKey, JournalKey, Key, KeyBuf, KeyRange, MemberKey,
+    MessageKey,
 };
 pub use memory::{Fault, Memory};
 pub use metrics::{BUCKETS, Counter, Histogram, Metrics};
 pub use options::{Options, SyncMode};
 pub use pressure::Pressure;
 pub use queue::{Answer, Notify};
-pub use read::{Fingerprint, Read, ReadAnswer, Recent};
+pub use read::{Ending, Fingerprint, Read, ReadAnswer, Recent};
 pub use recover::{RecoveryReport, recover};
 pub use rocks::Rocks;
 pub use service::{Hooks, Service};

@@ -11,6 +11,9 @@ use wire::{
 use crate::engine::Direction;
 use crate::error::DataError;
 
+/// Up to which time of issue a device's credentials are refused; `None`: those of all devices.
+pub type Ending = (Option<DeviceId>, Timestamp);
+
 /// A question. Every one is bounded: by a limit, by bytes, or by a bound of this crate.
 #[derive(Clone, Debug)]
 pub enum Read {
@@ -71,6 +74,9 @@ pub enum Read {
     },
     /// The conversations of a user, most recent first.
     Conversations {
+        /// Bring the latest entry of each, as long as all of them have at most so many bytes;
+        /// `None`: of none.
+        last_bytes_max: Option<usize>,
         /// Whose.
         user: UserId,
         /// Only those whose latest entry is below this place; `InboxSeq::ZERO`: all.
@@ -135,6 +141,8 @@ pub enum ReadAnswer {
         head: InboxSeq,
         /// What each device has acknowledged.
         cursors: Vec<(DeviceId, InboxSeq)>,
+        /// Up to when credentials are refused.
+        endings: Vec<Ending>,
         /// The conversations asked for; the default where there is none.
         conversations: Vec<(ChannelId, Conversation)>,
     },
@@ -169,6 +177,8 @@ pub enum ReadAnswer {
         user: UserId,
         /// Descending by `inbox_seq`.
         conversations: Vec<(ChannelId, Conversation)>,
+        /// The entry at the `last_seq` of each, where it was asked for and had room.
+        last: Vec<Option<LogEntry>>,
         /// There are older ones.
         more: bool,
     },

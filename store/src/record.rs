@@ -20,6 +20,7 @@ const MEMBER: u8 = 1;
 const CHUNK: u8 = 1;
 const CONVERSATION: u8 = 1;
 const CURSOR: u8 = 1;
+const ENDING: u8 = 1;
 
 const MESSAGE: u8 = 0;
 const MEMBERSHIP: u8 = 1;
@@ -191,6 +192,22 @@ pub(crate) fn cursor(key: &[u8], record: &[u8]) -> Result<InboxSeq, CorruptRecor
         let cursor = InboxSeq::new(fields.number()?);
         fields.end()?;
         Ok(cursor)
+    })
+}
+
+/// Appends up to when a device's credentials are refused.
+pub(crate) fn put_ending(out: &mut Vec<u8>, before: Timestamp) {
+    out.push(ENDING);
+    out.extend_from_slice(&before.0.to_le_bytes());
+}
+
+/// The ending at `key`.
+pub(crate) fn ending(key: &[u8], record: &[u8]) -> Result<Timestamp, CorruptRecord> {
+    named(Table::Inbox, key, || {
+        let mut fields = Fields::new(record, ENDING)?;
+        let before = Timestamp(fields.u64()?);
+        fields.end()?;
+        Ok(before)
     })
 }
 

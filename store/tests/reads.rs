@@ -8,13 +8,13 @@ use bytes::Bytes;
 use common::{direct, fingerprint, group, logged, plenty, text, user};
 use std::sync::Arc;
 use store::{
-    Batch, ChunkKey, Committer, ConversationKey, CursorKey, Direction, Engine, JournalKey, Key,
-    MemberKey, Memory, MessageKey, Options, Read, ReadAnswer, Rocks, SyncMode, Table, Term, answer,
-    recover,
+    Batch, ChunkKey, Committer, ConversationKey, CursorKey, Direction, EndingKey, Engine,
+    JournalKey, Key, MemberKey, Memory, MessageKey, Options, Read, ReadAnswer, Rocks, SyncMode,
+    Table, Term, answer, recover,
 };
 use wire::{
     BatchNumber, ChannelId, ChannelKind, Content, Conversation, CoreId, DeviceId, InboxEntry,
-    InboxItem, InboxSeq, LogEntry, Member, MembershipOp, Nonce, Role, Seq, UserId,
+    InboxItem, InboxSeq, LogEntry, Member, MembershipOp, Nonce, Role, Seq, Timestamp, UserId,
 };
 
 const HUGE: u64 = u64::MAX;
@@ -102,6 +102,10 @@ fn keys_round_trip_and_sort_as_their_numbers_do() {
         [0, 256, u32::MAX].map(|device| CursorKey { user, device: DeviceId(device) })
     });
     check(&cursors.collect::<Vec<_>>());
+    let endings = people.iter().flat_map(|&user| {
+        [None, Some(DeviceId(1)), Some(DeviceId(256))].map(|device| EndingKey { user, device })
+    });
+    check(&endings.collect::<Vec<_>>());
     let journal = [0, 255, 256].into_iter().flat_map(|core| {
         [1, 256].map(|number| JournalKey { core: CoreId(core), number: BatchNumber::new(number) })
     });
@@ -354,15 +358,73 @@ fn an_inbox_is_read_back_with_cursors_and_conversations() {
             batch.put_cursor(user(1), DeviceId(3), InboxSeq::new(2));
             batch.put_cursor(user(1), DeviceId(9), InboxSeq::new(1));
             batch.put_cursor(user(2), DeviceId(1), InboxSeq::new(1));
+            batch.put_ending(user(1), (Some(DeviceId(3)), Timestamp(60)));
+            batch.put_ending(user(2), (None, Timestamp(50)));
+            let endings = [(None, Timestamp(70)), (Some(DeviceId(9)), Timestamp(90))];
+            batch.set_endings(user(1), &endings);
         });
         let read = Read::Inbox { user: user(1), channels: vec![other, one] };
         let expected = ReadAnswer::Inbox {
             user: user(1),
             head: InboxSeq::new(3),
             cursors: vec![(DeviceId(3), InboxSeq::new(2)), (DeviceId(9), InboxSeq::new(1))],
+            endings: vec![(None, Timestamp(70)), (Some(DeviceId(9)), Timestamp(90))],
             conversations: vec![(other, Conversation::default()), (one, conversation)],
         };
         assert_eq!(ask(&read), expected);
+    });
+}
+
+#[test]
+fn who_is_erased_has_no_inbox_left_and_stays_refused() {
+    on_both(|ask, write| {
+        let conversation = Conversation { last_seq: Seq::new(1), ..Conversation::default() };
+        write(&mut |batch| {
+            for owner in [1, 2] {
+                batch.put_chunk(user(owner), &[logged(1, direct(1, 2), 1)]);
+                batch.put_conversation(user(owner), direct(1, 2), &conversation);
+                batch.put_cursor(user(owner), DeviceId(3), InboxSeq::new(1));
+                batch.put_ending(user(owner), (None, Timestamp::FOREVER));
+            }
+        });
+        write(&mut |batch| batch.erase_inbox(user(1)));
+        for (owner, left) in [(1, 0), (2, 1)] {
+            let read = Read::Inbox { user: user(owner), channels: vec![direct(1, 2)] };
+            let ReadAnswer::Inbox { head, cursors, endings, conversations, .. } = ask(&read) else {
+                panic!()
+            };
+            assert_eq!((head.get(), cursors.len()), (left, usize::try_from(left).unwrap()));
+            assert_eq!(conversations[0].1.last_seq.get(), left);
+            assert_eq!(endings, [(None, Timestamp::FOREVER)]);
+        }
+    });
+}
+
+#[test]
+fn conversations_bring_their_latest_entries_as_long_as_there_is_room() {
+    on_both(|ask, write| {
+        write(&mut |batch| {
+            for (channel, inbox_seq) in [(1, 10), (2, 30), (3, 20)] {
+                let seqs = 1..=channel;
+                seqs.for_each(|seq| batch.append_entry(&text(group(channel), seq, 1, "hello")));
+                let (last_seq, read_seq) = (Seq::new(channel), Seq::ZERO);
+                let inbox_seq = InboxSeq::new(inbox_seq);
+                let conversation = Conversation { last_seq, read_seq, inbox_seq };
+                batch.put_conversation(user(1), group(channel), &conversation);
+            }
+        });
+        let ask_last = |last_bytes_max| {
+            let (before, overlay) = (InboxSeq::ZERO, Vec::new());
+            let read =
+                Read::Conversations { user: user(1), before, limit: 9, overlay, last_bytes_max };
+            let ReadAnswer::Conversations { last, .. } = ask(&read) else { panic!() };
+            let seq = |entry: Option<LogEntry>| entry.map(|entry| entry.seq.get());
+            last.into_iter().map(seq).collect::<Vec<_>>()
+        };
+        assert_eq!(ask_last(None), [None, None, None]);
+        assert_eq!(ask_last(Some(1 << 20)), [Some(2), Some(3), Some(1)]);
+        // A record is 31 bytes and the body.
+        assert_eq!(ask_last(Some(80)), [Some(2), Some(3), None]);
     });
 }
 
@@ -396,6 +458,7 @@ fn conversations_come_most_recent_first_joined_with_what_memory_has() {
                 before: InboxSeq::new(before),
                 limit,
                 overlay: overlay.collect(),
+                last_bytes_max: None,
             };
             let ReadAnswer::Conversations { conversations, more, .. } = ask(&read) else {
                 panic!()

@@ -56,6 +56,11 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub u64);
 
+impl Timestamp {
+    /// Later than every time that comes.
+    pub const FOREVER: Self = Self(u64::MAX);
+}
+
 impl Epoch {
     /// What a device says that has never been connected.
     pub const NONE: Self = Self(0);

@@ -94,6 +94,7 @@ impl Model {
             user: wanted.user,
             head: InboxSeq::new(inbox.folded as u64),
             cursors: Vec::new(),
+            endings: Vec::new(),
             conversation: wanted.channel.map(|channel| (channel, stored(channel))),
         }
     }

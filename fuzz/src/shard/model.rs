@@ -55,18 +55,18 @@ pub(super) fn offer(to: ChannelId, sender: UserId, nonce: u8, retry: bool, asked
         Asked::Add { role: number, member } => {
             let (op, role, members) = (MembershipOp::Add, role(number), one(member));
             let fingerprint = 2000 + 8 * role as u64 + u64::from(member % USERS);
-            (Ask::Change { op, role, members }, fingerprint)
+            (Ask::Change { op, role, members, decided: false }, fingerprint)
         }
         Asked::Remove { member } => {
             let (op, role, members) = (MembershipOp::Remove, Role::Member, one(member));
-            (Ask::Change { op, role, members }, 3000 + u64::from(member % USERS))
+            (Ask::Change { op, role, members, decided: false }, 3000 + u64::from(member % USERS))
         }
         Asked::Leave => {
             let (op, role) = (MembershipOp::Leave, Role::Member);
-            (Ask::Change { op, role, members: [sender].into() }, 4000)
+            (Ask::Change { op, role, members: [sender].into(), decided: false }, 4000)
         }
-        Asked::Create { .. } => (Ask::Read { seq: Seq::ZERO }, 0),
-        Asked::Read { seq } => (Ask::Read { seq: Seq::new(seq.into()) }, 0),
+        Asked::Create { .. } => (Ask::Read { seq: Seq::ZERO, answered: false }, 0),
+        Asked::Read { seq } => (Ask::Read { seq: Seq::new(seq.into()), answered: false }, 0),
     };
     Offer {
         origin: Origin { core: CoreId(0), conn: ConnId { slot: 0, generation: 1 }, request: 0 },

@@ -135,12 +135,8 @@ impl Shard {
         let Phase::LoggingIn(login) = phase else { unreachable!("the caller has looked") };
         let Login { token, device, hello, leftover } = *login;
         let ws = std::mem::replace(&mut connection.ws, server_session());
-        let identity = self.verify(&Credential::Token(&token), device);
-        match identity {
-            Ok(identity) => {
-                let joining = hello.of(identity, leftover);
-                self.depart(conn, ws, joining, effects);
-            }
+        match self.verify(&Credential::Token(&token), device) {
+            Ok(caller) => self.let_in(conn, ws, caller, (hello, leftover), effects),
             Err(code) => {
                 self.outgoing.connections.get(conn).expect("it is still here").ws = ws;
                 self.fail_with(conn, code, "");
@@ -211,9 +207,10 @@ impl Shard {
     fn begin_catch_up(&mut self, catch_up: CatchUp, effects: &mut Effects) {
         match catch_up {
             // Read for a delivery meanwhile, her connections have been welcomed.
-            CatchUp::Head(user) if !self.joining.contains_key(&user) => {}
+            CatchUp::Head(user) if !self.is_awaited(user) => {}
             CatchUp::Head(user) if self.inboxes.committed(user).is_some() => {
                 self.welcome_joining(user, effects);
+                self.obey_services(user, effects);
             }
             CatchUp::Head(user) => {
                 if self.inboxes.want_head(user).is_some() {

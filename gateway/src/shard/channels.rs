@@ -3,6 +3,7 @@
 use router::commit_window::Committed;
 use router::fan_out::{Fan, Recipients};
 use router::inbox::Notice;
+use router::membership::Refusal;
 use router::nonces::Receipt;
 use router::sequencer::{Ask, Offer, Origin, Sequenced, Verdict, Wanted};
 use store::{Pressure, Through};
@@ -16,8 +17,20 @@ use crate::committing::Pending;
 use crate::event::Effects;
 use crate::messages::{Answer, Answered, Delivery, Request};
 
-/// How long clients should wait before they try again to post while the disk is full.
-const FULL_RETRY_MS: u32 = 5_000;
+/// A refusal that is the same for whatever was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) code: RejectCode,
+    pub(super) text: &'static str,
+    pub(super) retry_after_ms: u32,
+}
+
+/// What is answered while nothing can be kept.
+pub(super) const DISK_FULL: Refused = Refused {
+    code: RejectCode::StorageFull,
+    text: "the host's disk is full: nothing can be accepted; reading goes on",
+    retry_after_ms: 5_000,
+};
 
 /// Offers taken in one turn, so that completions are looked at in between. With a few microseconds
 /// each, a turn stays below ten milliseconds.
@@ -46,19 +59,25 @@ impl Shard {
                     self.obey(verdict, effects);
                 }
                 Some(Request::Typing { channel, user }) => self.tell_typing(channel, user),
+                Some(Request::List(list)) => self.tell_conversations(list),
+                Some(Request::SessionsEnd(end)) => self.end_sessions(end, effects),
+                Some(Request::UserErase(erase)) => self.erase(erase, effects),
                 None => return,
             }
         }
     }
 
     fn sequence(&mut self, offer: Offer) -> Verdict {
-        if self.storage_full || self.committing.is_refused() {
-            let text = "the host's disk is full: nothing can be accepted; reading goes on";
-            let code = RejectCode::StorageFull;
-            let refusal = router::membership::Refusal { code, text };
-            return Verdict::Refused(offer, refusal, FULL_RETRY_MS);
+        if self.is_full() {
+            let Refused { code, text, retry_after_ms } = DISK_FULL;
+            return Verdict::Refused(offer, Refusal { code, text }, retry_after_ms);
         }
         self.sequencer.offer(offer, self.now.wall)
+    }
+
+    /// Whether nothing can be kept now.
+    pub(super) fn is_full(&self) -> bool {
+        self.storage_full || self.committing.is_refused()
     }
 
     /// Does what the sequencer says.
@@ -88,6 +107,7 @@ impl Shard {
                 let target = self.common.map.core_of_user(reader);
                 let marked = Delivery::Marked { reader, channel, seq, others };
                 self.mesh.deliver(target, marked);
+                self.answer(&offer, Answered::Done(Durability::Accepted));
             }
             Verdict::Refused(offer, refusal, retry_after_ms) => {
                 self.counts.rejected += 1;
@@ -105,17 +125,22 @@ impl Shard {
     }
 
     /// A batch came back: what waited for it goes on its way.
-    pub(super) fn stored(&mut self, through: Through) {
+    pub(super) fn stored(&mut self, through: Through, effects: &mut Effects) {
         let number = through.number;
         let Some(durability) = self.committing.handle_stored(through) else { return };
         while let Some(pending) = self.committing.next_released() {
-            self.release(pending, number, durability);
+            self.release(pending, (number, durability), effects);
         }
         self.inboxes.handle_released(number);
         self.acknowledge_fans();
     }
 
-    fn release(&mut self, pending: Committed<Pending>, batch: BatchNumber, durability: Durability) {
+    fn release(
+        &mut self,
+        pending: Committed<Pending>,
+        (batch, durability): (BatchNumber, Durability),
+        effects: &mut Effects,
+    ) {
         match pending.into_inner() {
             Pending::Entry(sequenced) => self.release_entry(sequenced, batch, durability),
             Pending::Again(offer, receipt) => self.answer_again(&offer, receipt, durability),
@@ -124,6 +149,8 @@ impl Shard {
                 let online = self.sessions.is_online(user);
                 self.inboxes.handle_folded(user, through, online);
             }
+            Pending::Service(origin) => self.answer_service(origin, Answered::Done(durability)),
+            Pending::Erasing(key) => self.ask(Asked::Left(key), effects),
         }
     }
 
@@ -136,7 +163,7 @@ impl Shard {
             _ => Answered::Posted { seq: entry.seq, created_at, durability },
         };
         let Origin { core, conn, request } = origin;
-        let (channel, nonce) = (entry.channel, entry.nonce);
+        let (channel, nonce) = (Some(entry.channel), entry.nonce);
         let answer = Answer { conn, request, channel, nonce, verdict };
         self.mesh.deliver(core, Delivery::Answer(answer));
         let (source, ledger, mesh) = (self.core, &mut self.ledger, &mut self.mesh);
@@ -170,11 +197,11 @@ impl Shard {
     }
 
     fn answer(&mut self, offer: &Offer, verdict: Answered) {
-        if matches!(offer.ask, Ask::Read { .. }) {
-            return; // Not answered, and not counted as in flight.
+        if !offer.ask.is_answered() {
+            return; // And not counted as in flight.
         }
         let Origin { core, conn, request } = offer.origin;
-        let (channel, nonce) = (offer.channel, offer.key.nonce);
+        let (channel, nonce) = (Some(offer.channel), offer.key.nonce);
         let answer = Answer { conn, request, channel, nonce, verdict };
         self.mesh.deliver(core, Delivery::Answer(answer));
     }

@@ -6,7 +6,7 @@ use router::nonces::SendKey;
 use router::sequencer::{Ask, Offer, Origin};
 use router::sessions::ConnId;
 use variants::Variant;
-use wire::client::{ChannelCreate, Post};
+use wire::client::{ChannelCreate, Ping, Post};
 use wire::server::{Pong, Rejected};
 use wire::{
     ChannelId, ClientBody, CloseCode, Content, DeviceId, MembershipOp, Nonce, RejectCode, Role,
@@ -16,6 +16,7 @@ use ws::encoder;
 
 use super::Shard;
 use crate::budget::Shed;
+use crate::config::Membership;
 use crate::connection::{Connection, Live, Phase, Stall, server_session};
 use crate::event::{Effect, Effects};
 use crate::limits::READS_IN_FLIGHT_MAX;
@@ -26,19 +27,21 @@ const RATE_RETRY_MS: u32 = 1_000;
 
 /// Who says it.
 #[derive(Clone, Copy)]
-struct Speaker {
-    conn: ConnId,
-    user: UserId,
-    device: DeviceId,
-    request: u32,
+pub(super) struct Speaker {
+    pub(super) conn: ConnId,
+    pub(super) user: UserId,
+    pub(super) device: DeviceId,
+    pub(super) request: u32,
     /// It was said before Welcome: see [`Live::early_bytes`].
-    is_early: bool,
+    pub(super) is_early: bool,
+    /// A service says it for her.
+    pub(super) is_service: bool,
 }
 
 /// What a refusal repeats of the request: its channel and its nonce, if it has them.
 type About = (Option<ChannelId>, Nonce);
 
-const NOTHING: About = (None, Nonce(0));
+pub(super) const NOTHING: About = (None, Nonce(0));
 
 /// What was asked of a channel's log, before it is on its way.
 struct Wish {
@@ -177,10 +180,10 @@ impl Shard {
             return true;
         };
         let Some(mut stall) = live.stall.take() else { return true };
-        if let Some(offer) = stall.offer.take()
-            && let Err(offer) = self.push_offer(offer)
+        if let Some(request) = stall.request.take()
+            && let Err(request) = self.push_request(request)
         {
-            self.put_back(conn, Stall { offer: Some(offer), bytes: stall.bytes });
+            self.put_back(conn, Stall { request: Some(request), bytes: stall.bytes });
             return false;
         }
         if !self.may_hear(conn) {
@@ -238,16 +241,24 @@ impl Shard {
         let tick = self.tick();
         let live = self.outgoing.connections.get(conn).and_then(Connection::live)?;
         let (user, device, is_early) = (live.user, live.device, live.early_bytes > 0);
-        // A refusal costs as much as an answer, so frames that break a rule count as well.
-        let credit = live.spend(tick, per_second);
+        // A refusal costs as much as an answer, so frames that break a rule count as well. What a
+        // service has under way is bounded, and many people wait for it.
+        let credit = user.map_or(Credit::Within, |_| live.spend(tick, per_second));
         let request = decoded.as_ref().map_or_else(|(request, _)| *request, |frame| frame.request);
-        let speaker = Speaker { conn, user, device, request, is_early };
         match (credit, decoded) {
-            (Credit::Within, Ok(frame)) if frame.as_user.is_some() => {
-                let text = "as_user: only a service may ask for somebody else";
-                self.reject(speaker, about(&frame.body), (RejectCode::NotPermitted, text, 0));
-            }
-            (Credit::Within, Ok(frame)) => return self.hear_frame(speaker, &frame.body, effects),
+            (Credit::Within, Ok(frame)) => match user {
+                None => return self.hear_service(conn, is_early, &frame, effects),
+                Some(_) if frame.as_user.is_some() => {
+                    let text = "as_user: only a service may ask for somebody else";
+                    let about = about(&frame.body);
+                    self.reject(conn, request, about, (RejectCode::NotPermitted, text, 0));
+                }
+                Some(user) => {
+                    let is_service = false;
+                    let speaker = Speaker { conn, user, device, request, is_early, is_service };
+                    return self.hear_frame(speaker, &frame.body, effects);
+                }
+            },
             (Credit::Within, Err((_, rejected))) => {
                 self.counts.rejected += 1;
                 self.outgoing.send(conn, request, rejected);
@@ -258,7 +269,7 @@ impl Shard {
                     |frame| about(&frame.body),
                 );
                 let text = "more frames a second than Limits.frames_per_second_max; slow down";
-                self.reject(speaker, about, (RejectCode::RateLimited, text, RATE_RETRY_MS));
+                self.reject(conn, request, about, (RejectCode::RateLimited, text, RATE_RETRY_MS));
             }
             (Credit::FarOver, _) => {
                 return Some(Failed::Close(CloseCode::RateLimited, String::new()));
@@ -267,7 +278,7 @@ impl Shard {
         None
     }
 
-    fn hear_frame(
+    pub(super) fn hear_frame(
         &mut self,
         speaker: Speaker,
         body: &ClientBody<'_>,
@@ -309,20 +320,24 @@ impl Shard {
                 let typing = Request::Typing { channel: typing.channel, user };
                 let _ = self.mesh.offer(target, typing); // Dropped where it is in the way.
             }
-            ClientBody::Ping(ping) => {
-                let pong = Pong { opaque: ping.opaque, server_time: self.now.wall };
-                self.outgoing.send(conn, request, pong);
-            }
+            ClientBody::Ping(ping) => self.pong(conn, request, ping),
             ClientBody::SessionsEnd(_) | ClientBody::UserErase(_) => {
                 let text = "only a service may end sessions and erase users";
-                self.reject(speaker, NOTHING, (RejectCode::NotPermitted, text, 0));
+                self.reject(conn, request, NOTHING, (RejectCode::NotPermitted, text, 0));
             }
-            ClientBody::Unknown(_) => {
-                let text = "this gateway does not know this frame; it may be of a later version";
-                self.reject(speaker, NOTHING, (RejectCode::Unsupported, text, 0));
-            }
+            ClientBody::Unknown(_) => self.reject_unknown(conn, request),
         }
         None
+    }
+
+    pub(super) fn pong(&mut self, conn: ConnId, request: u32, ping: &Ping) {
+        let pong = Pong { opaque: ping.opaque, server_time: self.now.wall };
+        self.outgoing.send(conn, request, pong);
+    }
+
+    pub(super) fn reject_unknown(&mut self, conn: ConnId, request: u32) {
+        let text = "this gateway does not know this frame; it may be of a later version";
+        self.reject(conn, request, NOTHING, (RejectCode::Unsupported, text, 0));
     }
 
     fn post(&mut self, speaker: Speaker, post: &Post<'_>) {
@@ -331,8 +346,8 @@ impl Shard {
         let retry = retry || speaker.is_early;
         if body.len() > self.common.limits.told.body_bytes_max as usize {
             let text = "body: longer than Limits.body_bytes_max";
-            let about = (Some(channel), nonce);
-            return self.reject(speaker, about, (RejectCode::TooLarge, text, 0));
+            let why = (RejectCode::TooLarge, text, 0);
+            return self.reject(speaker.conn, speaker.request, (Some(channel), nonce), why);
         }
         let fingerprint = message_fingerprint(kind, body);
         let ask = Ask::Post { kind, body: self.bodies.copy(body) };
@@ -342,6 +357,9 @@ impl Shard {
 
     fn create(&mut self, speaker: Speaker, create: &ChannelCreate<'_>) {
         let ChannelCreate { nonce, kind, title, members } = *create;
+        if !self.may_change_groups(speaker, (None, nonce)) {
+            return;
+        }
         // The same device and nonce give the same channel, also after a restart: that makes
         // creation idempotent without a record of its own.
         let channel = channel_for(self.common.epoch, speaker.user, speaker.device, nonce);
@@ -358,15 +376,30 @@ impl Shard {
         role: Role,
         members: Arc<[UserId]>,
     ) {
-        let ask = Ask::Change { op, role, members };
+        if !self.may_change_groups(speaker, (Some(channel), nonce)) {
+            return;
+        }
+        let decided = self.common.limits.membership == Membership::Service;
+        let ask = Ask::Change { op, role, members, decided };
         let fingerprint = ask_fingerprint(&ask);
         self.offer(speaker, Wish { channel, nonce, retry: true, fingerprint, ask });
+    }
+
+    /// Where services keep the roles, only they may change who is in a group; others are refused.
+    fn may_change_groups(&mut self, speaker: Speaker, about: About) -> bool {
+        let may = speaker.is_service || self.common.limits.membership == Membership::Members;
+        if !may {
+            let text = "groups are made and changed through the API here";
+            let why = (RejectCode::NotPermitted, text, 0);
+            self.reject(speaker.conn, speaker.request, about, why);
+        }
+        may
     }
 
     /// The channel says whether the reader is a member and what there is to read, her inbox whether
     /// that is news, and only then the others hear of it.
     fn mark_read(&mut self, speaker: Speaker, channel: ChannelId, seq: Seq) {
-        let ask = Ask::Read { seq };
+        let ask = Ask::Read { seq, answered: speaker.is_service };
         let wish = Wish { channel, nonce: Nonce(0), retry: false, fingerprint: 0, ask };
         self.offer(speaker, wish);
     }
@@ -383,44 +416,54 @@ impl Shard {
             fingerprint,
             ask,
         };
-        if let Err(offer) = self.push_offer(offer)
+        self.push_or_stall(conn, Request::Offer(offer));
+    }
+
+    pub(super) fn push_or_stall(&mut self, conn: ConnId, request: Request) {
+        if let Err(request) = self.push_request(request)
             && let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live)
         {
             // `hear` ends at this, and stops reading.
-            live.stall = Some(Box::new(Stall { offer: Some(offer), bytes: Vec::new() }));
+            live.stall = Some(Box::new(Stall { request: Some(request), bytes: Vec::new() }));
         }
     }
 
-    fn push_offer(&mut self, offer: Offer) -> Result<(), Offer> {
-        let target = self.common.map.core_of_channel(offer.channel);
-        let (conn, answered) = (offer.origin.conn, !matches!(offer.ask, Ask::Read { .. }));
-        match self.mesh.offer(target, Request::Offer(offer)) {
-            Ok(()) => {
-                let live = self.outgoing.connections.get(conn).and_then(Connection::live);
-                if let Some(live) = live.filter(|_| answered) {
-                    live.posts_in_flight += 1;
-                }
-                Ok(())
+    fn push_request(&mut self, request: Request) -> Result<(), Request> {
+        let map = self.common.map;
+        let (target, conn, is_answered) = match &request {
+            Request::Offer(offer) => {
+                let target = map.core_of_channel(offer.channel);
+                (target, offer.origin.conn, offer.ask.is_answered())
             }
-            Err(Request::Offer(offer)) => Err(offer),
-            Err(Request::Typing { .. }) => unreachable!("an offer was pushed"),
+            Request::SessionsEnd(end) => (map.core_of_user(end.user), end.origin.conn, true),
+            // The session counts it among its reads.
+            Request::List(list) => (map.core_of_user(list.user), list.origin.conn, false),
+            Request::UserErase(erase) => (map.core_of_user(erase.user), erase.origin.conn, true),
+            Request::Typing { .. } => unreachable!("it is dropped where there is no room"),
+        };
+        self.mesh.offer(target, request)?;
+        let live = self.outgoing.connections.get(conn).and_then(Connection::live);
+        if let Some(live) = live.filter(|_| is_answered) {
+            live.posts_in_flight += 1;
         }
+        Ok(())
     }
 
-    fn reject(
+    pub(super) fn reject(
         &mut self,
-        speaker: Speaker,
+        conn: ConnId,
+        request: u32,
         (channel, nonce): About,
         (code, text, retry_after_ms): (RejectCode, &str, u32),
     ) {
         self.counts.rejected += 1;
         let rejected = Rejected { code, nonce, channel, text, retry_after_ms };
-        self.outgoing.send(speaker.conn, speaker.request, rejected);
+        self.outgoing.send(conn, request, rejected);
     }
 }
 
 /// Why a session ends while its bytes are looked at.
-enum Failed {
+pub(super) enum Failed {
     /// It broke RFC 6455.
     Protocol(ws::ProtocolError),
     /// It broke this protocol.
@@ -466,7 +509,7 @@ pub(super) fn credit_of(frames: u32) -> i64 {
     i64::from(frames) * FRAME_CREDIT
 }
 
-const fn about(body: &ClientBody<'_>) -> About {
+pub(super) const fn about(body: &ClientBody<'_>) -> About {
     match body {
         ClientBody::Post(post) => (Some(post.channel), post.nonce),
         ClientBody::ChannelCreate(create) => (None, create.nonce),
@@ -525,7 +568,7 @@ fn hash_of(value: &impl std::hash::Hash) -> u64 {
     std::hash::BuildHasher::hash_one(&foldhash::fast::FixedState::default(), value)
 }
 
-fn ask_fingerprint(ask: &Ask) -> u64 {
+pub(super) fn ask_fingerprint(ask: &Ask) -> u64 {
     let members: Arc<[UserId]> = Arc::default();
     fingerprint(&match ask {
         Ask::Create { kind, title, .. } => {

@@ -5,14 +5,16 @@ use router::sessions::ConnId;
 use variants::Variant;
 use wire::client::{Credential, Hello};
 use wire::server::{Resume, Welcome};
-use wire::{ClientBody, CloseCode, DeviceId, InboxSeq, SessionId, UserId, decode_client};
+use wire::{
+    ClientBody, CloseCode, DeviceId, InboxSeq, SessionId, Timestamp, UserId, decode_client,
+};
 use ws::handshake::Progress;
 use ws::handshake::server::read_request;
 
 use super::Shard;
 use super::admitting::CatchUp;
 use super::frames::credit_of;
-use crate::auth::{Identity, TICKET_BYTES};
+use crate::auth::{Caller, Identity, TICKET_BYTES};
 use crate::connection::{Joining, Live, Login, Passenger, Phase, Said, server_session};
 use crate::event::{Effect, Effects};
 use crate::messages::Delivery;
@@ -138,15 +140,14 @@ impl Shard {
         let leftover = Bytes::copy_from_slice(input);
         let said = match said {
             // Refused here, since what is on its way to another core cannot be given up.
-            Ok(Some(Heard::Identity(..))) if leftover.len() > self.outgoing.budget.left() => {
+            Ok(Some(Heard::Caller(..))) if leftover.len() > self.outgoing.budget.left() => {
                 self.counts.new_sessions_shed += 1;
                 Err(Failure::Refused(CloseCode::Unavailable, String::new()))
             }
             said => said,
         };
-        if let Ok(Some(Heard::Identity(identity, hello))) = said {
-            let joining = hello.of(identity, leftover);
-            return self.depart(conn, ws, joining, effects);
+        if let Ok(Some(Heard::Caller(caller, hello))) = said {
+            return self.let_in(conn, ws, caller, (hello, leftover), effects);
         }
         let connection = self.outgoing.connections.get(conn).expect("it is still here");
         connection.ws = ws;
@@ -180,8 +181,26 @@ impl Shard {
             self.counts.logins_deferred += 1;
             return Ok(Heard::Token(token.into(), device, said));
         }
-        let identity = self.verify(&hello.credential, device).map_err(refused)?;
-        Ok(Heard::Identity(identity, said))
+        let caller = self.verify(&hello.credential, device).map_err(refused)?;
+        Ok(Heard::Caller(caller, said))
+    }
+
+    /// A device goes on to its user's core, a service stays here.
+    pub(super) fn let_in(
+        &mut self,
+        conn: ConnId,
+        ws: ws::Session,
+        caller: Caller,
+        (hello, leftover): (Said, Bytes),
+        effects: &mut Effects,
+    ) {
+        match caller {
+            Caller::Device { identity, issued_at } => {
+                let joining = hello.of((identity, issued_at), leftover);
+                self.depart(conn, ws, joining, effects);
+            }
+            Caller::Service => self.begin_service(conn, ws, hello.request, &leftover, effects),
+        }
     }
 
     /// Whose the credential is, or with which code it is refused.
@@ -189,7 +208,7 @@ impl Shard {
         &mut self,
         credential: &Credential<'_>,
         device: DeviceId,
-    ) -> Result<Identity, CloseCode> {
+    ) -> Result<Caller, CloseCode> {
         self.common.keys.verify(credential, device, self.now.wall).map_err(|error| {
             self.counts.logins_refused += 1;
             tracing::debug!(%device, %error, "login refused");
@@ -256,8 +275,7 @@ impl Shard {
         let deadline = connection.deadline;
         connection.phase = Phase::Joining(Box::new(joining));
         self.outgoing.wheel.set(conn.slot, deadline);
-        let is_closed = self.draining.is_some() || self.evacuating.is_some();
-        if is_closed || self.refuses_session(held) {
+        if self.is_closed_to(held) {
             self.fail_with(conn, CloseCode::Unavailable, "");
             return self.receive_again(conn, effects);
         }
@@ -268,6 +286,11 @@ impl Shard {
         }
         self.joining.entry(user).or_default().push(conn);
         self.catch_up(CatchUp::Head(user), effects);
+    }
+
+    /// Whether no session begins here now that holds so much.
+    pub(super) fn is_closed_to(&mut self, held: usize) -> bool {
+        self.draining.is_some() || self.evacuating.is_some() || self.refuses_session(held)
     }
 
     /// The head of a user is known: her connections that waited for it become sessions.
@@ -291,6 +314,11 @@ impl Shard {
             self.fail_with(conn, CloseCode::Unavailable, "");
             return self.receive_again(conn, effects);
         }
+        if !self.inboxes.permits(identity.user, identity.device, joining.issued_at) {
+            self.counts.logins_refused += 1;
+            self.fail_with(conn, CloseCode::Ended, "");
+            return self.receive_again(conn, effects);
+        }
         match self.sessions.attach(identity.user, identity.device, conn) {
             Ok(None) => {}
             Ok(Some(displaced)) => {
@@ -303,10 +331,11 @@ impl Shard {
             }
         }
         let (resume, cursor) = resume_at(&joining, self.common.epoch, head);
-        let session = SessionId((u64::from(self.core.0) << 48) | self.next_session);
-        self.next_session += 1;
-        let live = self.begin_session(conn, session, &joining, cursor, head);
-        let (ticket, expires_at) = self.common.keys.ticket(identity, self.now.wall);
+        let early_bytes = joining.leftover.len();
+        let session = self.begin_session(conn, Some(&joining), early_bytes, (cursor, head));
+        let live = cursor == head;
+        let keys = &self.common.keys;
+        let (ticket, expires_at) = keys.ticket(identity, joining.issued_at, self.now.wall);
         self.send_welcome(conn, &joining, session, resume, head, (&ticket, expires_at));
         self.counts.logins += 1;
         if !live {
@@ -331,22 +360,24 @@ impl Shard {
         other.is_some_and(|other| other.accepted > accepted)
     }
 
-    /// Tells whether the session has everything already.
-    fn begin_session(
+    /// A session of a device, or of a service.
+    pub(super) fn begin_session(
         &mut self,
         conn: ConnId,
-        session: SessionId,
-        joining: &Joining,
-        cursor: InboxSeq,
-        head: InboxSeq,
-    ) -> bool {
+        joining: Option<&Joining>,
+        early_bytes: usize,
+        (cursor, head): (InboxSeq, InboxSeq),
+    ) -> SessionId {
+        let session = SessionId((u64::from(self.core.0) << 48) | self.next_session);
+        self.next_session += 1;
         let limits = &self.common.limits;
         let connection = self.outgoing.connections.get(conn).expect("it is being welcomed");
         connection.deadline = self.now.tick.plus(limits.silence_ticks);
         connection.phase = Phase::Live(Live {
             session,
-            user: joining.identity.user,
-            device: joining.identity.device,
+            user: joining.map(|joining| joining.identity.user),
+            device: joining.map_or(DeviceId(0), |joining| joining.identity.device),
+            issued_at: joining.map_or(Timestamp(0), |joining| joining.issued_at),
             delivered: cursor,
             caught_up: cursor == head,
             posts_in_flight: 0,
@@ -354,11 +385,11 @@ impl Shard {
             credit: credit_of(limits.told.frames_per_second_max),
             credit_at: self.now.tick,
             stall: None,
-            early_bytes: u32::try_from(joining.leftover.len()).expect("at most a receive buffer"),
+            early_bytes: u32::try_from(early_bytes).expect("at most a receive buffer"),
         });
         let deadline = connection.deadline;
         self.outgoing.wheel.set(conn.slot, deadline);
-        cursor == head
+        session
     }
 
     fn send_welcome(
@@ -368,7 +399,7 @@ impl Shard {
         session: SessionId,
         resume: Resume,
         inbox_head: InboxSeq,
-        (ticket, ticket_expires_at): (&[u8; TICKET_BYTES], wire::Timestamp),
+        (ticket, ticket_expires_at): (&[u8; TICKET_BYTES], Timestamp),
     ) {
         let limits = &self.common.limits;
         let heartbeat = limits.heartbeat.as_millis();
@@ -417,10 +448,11 @@ impl Shard {
         }
         let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
         let Phase::Live(live) = phase else { unreachable!("just looked at") };
-        self.sessions.detach(live.user, conn);
-        self.store_cursor(live.user, live.device);
-        if !self.sessions.is_online(live.user) {
-            self.inboxes.forget_if_idle(live.user);
+        let Some(user) = live.user else { return };
+        self.sessions.detach(user, conn);
+        self.store_cursor(user, live.device);
+        if !self.sessions.is_online(user) {
+            self.inboxes.forget_if_idle(user);
         }
     }
 
@@ -514,7 +546,7 @@ fn resume_at(joining: &Joining, epoch: wire::Epoch, head: InboxSeq) -> (Resume, 
 /// What came of a Hello.
 enum Heard {
     /// A credential that is good.
-    Identity(Identity, Said),
+    Caller(Caller, Said),
     /// A token of this device, in line to be looked at.
     Token(Box<str>, DeviceId, Said),
 }

@@ -2,7 +2,8 @@
 
 use router::fan_out::{Fan, Users};
 use router::inbox::{InboxWanted, Inboxes, Notice, Parked, Placement, Resumed};
-use wire::server::{Posted, TypingFrom};
+use router::sessions::ConnId;
+use wire::server::{Posted, ServiceDone, TypingFrom};
 use wire::{ChannelId, Deliver, DeviceId, Event, InboxEntry, InboxSeq, ReadMarker, Seq, UserId};
 
 use super::Shard;
@@ -12,6 +13,9 @@ use crate::committing::{Committing, Pending};
 use crate::event::Effects;
 use crate::messages::{Answer, Answered, Delivery};
 use crate::outgoing::Urgency;
+
+/// Why a channel's answer has its channel.
+const ASKED: &str = "a channel was asked";
 
 impl Shard {
     /// Takes what other cores owe this one (and what it owes itself).
@@ -32,6 +36,9 @@ impl Shard {
                 Delivery::Typing { users, channel, user } => {
                     self.show_typing(&users, channel, user);
                 }
+                Delivery::Ask { conn, request, read } => {
+                    self.ask_for_service(conn, request, *read, effects);
+                }
                 Delivery::Adopt(passenger) => self.adopt(*passenger, effects),
             }
         }
@@ -40,21 +47,29 @@ impl Shard {
     /// An answer has come for a session of this core.
     fn pass_answer(&mut self, answer: &Answer) {
         let Answer { conn, request, channel, nonce, .. } = *answer;
+        if conn == ConnId::NONE {
+            return self.left_group(request, &answer.verdict);
+        }
         let Some(live) = self.outgoing.connections.get(conn).and_then(|c| c.live()) else {
             return; // It has ended; its device will ask again and get the same answer.
         };
         live.posts_in_flight -= 1;
         match answer.verdict {
+            Answered::Done(durability) => {
+                self.outgoing.send(conn, request, ServiceDone { durability });
+            }
             Answered::Posted { seq, created_at, durability } => {
+                let channel = channel.expect(ASKED);
                 let posted = Posted { channel, nonce, seq, created_at, durability };
                 self.outgoing.send(conn, request, posted);
             }
             Answered::Ready { created_at, durability } => {
+                let channel = channel.expect(ASKED);
                 let ready = wire::server::ChannelReady { channel, nonce, created_at, durability };
                 self.outgoing.send(conn, request, ready);
             }
             Answered::Rejected { code, text, retry_after_ms } => {
-                let about = (Some(channel), nonce);
+                let about = (channel, nonce);
                 self.outgoing.reject(conn, request, about, (code, text, retry_after_ms));
             }
         }

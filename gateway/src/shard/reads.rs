@@ -43,6 +43,8 @@ pub(super) enum Asked {
     },
     /// A user's head, for her connections that wait for it.
     Head(UserId),
+    /// Conversations of a user who is being erased: what she is still to leave.
+    Left(usize),
     /// A page for a session.
     Page {
         /// Whose.
@@ -70,6 +72,7 @@ impl Shard {
             Asked::Inbox { user, channel } => {
                 Read::Inbox { user, channels: channel.into_iter().collect() }
             }
+            Asked::Left(key) => self.conversations_of_erased(key),
             Asked::Head(user) => Read::Inbox { user, channels: Vec::new() },
             Asked::Page { .. } => unreachable!("asked by `ask_page`"),
         };
@@ -115,7 +118,7 @@ impl Shard {
         let Some(live) = self.outgoing.connections.get(conn).and_then(Connection::live) else {
             return false;
         };
-        let user = live.user;
+        let user = live.user.expect("a service has no inbox");
         let head = self.inboxes.committed(user).expect("known while it has a session");
         let limit = page(limit, page_max);
         let after = after.min(head);
@@ -161,10 +164,29 @@ impl Shard {
         list: &ChannelList,
         effects: &mut Effects,
     ) {
+        let read = self.read_conversations(user, list);
+        self.ask_page(conn, request, read, effects);
+    }
+
+    /// The question for the conversations of a user of this core.
+    pub(super) fn read_conversations(&self, user: UserId, list: &ChannelList) -> Read {
         let limit = page(list.limit, self.common.limits.told.channel_page_max);
         let overlay = self.inboxes.changed_conversations(user);
-        let read = Read::Conversations { user, before: list.before, limit, overlay };
-        self.ask_page(conn, request, read, effects);
+        let last_bytes_max = list.with_last.then_some(self.common.limits.bounds.page_bytes_max);
+        Read::Conversations { user, before: list.before, limit, overlay, last_bytes_max }
+    }
+
+    /// Asks what the core of a user has made of a service's question, which is counted already.
+    pub(super) fn ask_for_service(
+        &mut self,
+        conn: ConnId,
+        request: u32,
+        read: Read,
+        effects: &mut Effects,
+    ) {
+        if self.outgoing.connections.get(conn).and_then(Connection::live).is_some() {
+            self.push_read(Asked::Page { conn, request, is_sync: false }, read, effects);
+        }
     }
 
     pub(super) fn answered(&mut self, answer: Answer, effects: &mut Effects) {
@@ -184,14 +206,21 @@ impl Shard {
             }
             (
                 Asked::Inbox { user, channel },
-                ReadAnswer::Inbox { head, cursors, conversations, .. },
+                ReadAnswer::Inbox { head, cursors, endings, conversations, .. },
             ) => {
                 debug_assert!(channel.is_some() != conversations.is_empty());
                 let conversation = conversations.into_iter().next();
-                self.inbox_read(InboxLoaded { user, head, cursors, conversation }, effects);
+                self.inbox_read(
+                    InboxLoaded { user, head, cursors, endings, conversation },
+                    effects,
+                );
             }
-            (Asked::Head(user), ReadAnswer::Inbox { head, cursors, .. }) => {
-                self.inbox_read(InboxLoaded { user, head, cursors, conversation: None }, effects);
+            (Asked::Head(user), ReadAnswer::Inbox { head, cursors, endings, .. }) => {
+                let loaded = InboxLoaded { user, head, cursors, endings, conversation: None };
+                self.inbox_read(loaded, effects);
+            }
+            (Asked::Left(key), ReadAnswer::Conversations { conversations, more, .. }) => {
+                self.leave_groups(key, &conversations, more);
             }
             (Asked::Page { conn, request, .. }, answer) => self.show_page(conn, request, answer),
             (asked, answer) => unreachable!("{asked:?} was answered with {answer:?}"),
@@ -227,6 +256,7 @@ impl Shard {
         let user = loaded.user;
         self.inboxes.handle_loaded(loaded);
         self.welcome_joining(user, effects);
+        self.obey_services(user, effects);
         self.place_parked(user, effects);
         if !self.sessions.is_online(user) {
             self.inboxes.forget_if_idle(user);
@@ -252,13 +282,15 @@ impl Shard {
                 let about = (Some(channel), Nonce(0));
                 self.outgoing.reject(conn, request, about, (RejectCode::NotMember, text, 0));
             }
-            ReadAnswer::Conversations { conversations, more, .. } => {
-                let entry = |(channel, conversation)| ConversationEntry {
-                    channel,
-                    conversation,
-                    last: None,
-                };
-                let entries: Vec<_> = conversations.into_iter().map(entry).collect();
+            ReadAnswer::Conversations { conversations, last, more, .. } => {
+                let entries: Vec<_> = conversations
+                    .into_iter()
+                    .zip(&last)
+                    .map(|((channel, conversation), last)| {
+                        let last = last.as_ref().map(LogEntry::as_event);
+                        ConversationEntry { channel, conversation, last }
+                    })
+                    .collect();
                 let page = ChannelPage { conversations: entries.as_slice().into(), more };
                 self.outgoing.send(conn, request, page);
             }
@@ -277,7 +309,8 @@ impl Shard {
     ) {
         let live = self.outgoing.connections.get(conn).and_then(Connection::live);
         let live = live.expect("looked up by the caller");
-        let head = self.inboxes.committed(live.user).expect("known while it has a session");
+        let user = live.user.expect("a service has no inbox");
+        let head = self.inboxes.committed(user).expect("known while it has a session");
         let end = if live.caught_up {
             next >= live.delivered
         } else {
@@ -299,7 +332,11 @@ impl Shard {
             Asked::Page { conn, .. } => self.close_session(conn, CloseCode::Internal, effects),
             // What waits for it waits on, in order and bounded: nothing else could go on without
             // knowing what the disk knows.
-            Asked::Channel(_) | Asked::Sends { .. } | Asked::Inbox { .. } | Asked::Head(_) => {
+            Asked::Channel(_)
+            | Asked::Sends { .. }
+            | Asked::Inbox { .. }
+            | Asked::Head(_)
+            | Asked::Left(_) => {
                 self.unanswered.push(asked);
             }
         }

@@ -9,7 +9,7 @@ use wire::{CloseCode, DeviceId, UserId};
 use super::Shard;
 use super::reads::Asked;
 use crate::budget::Shed;
-use crate::committing::Pending;
+use crate::committing::{Committing, Pending};
 use crate::connection::{Connection, Live, Phase};
 use crate::event::{Effect, Effects};
 use crate::memory::Part;
@@ -82,16 +82,18 @@ impl Shard {
             if !self.inboxes.wants_fold(open) || !self.committing.has_room() {
                 return;
             }
-            let Some(Fold { user, entries, conversations }) = self.inboxes.fold_next(open) else {
+            let Some(fold) = self.inboxes.fold_next(open) else {
                 return;
             };
-            let batch = self.committing.batch();
-            batch.put_chunk(user, entries);
-            for (channel, conversation) in conversations {
-                batch.put_conversation(user, *channel, conversation);
-            }
-            let through = entries.last().expect("a fold has entries").inbox_seq;
-            self.committing.push(Pending::Folded(user, through));
+            put_fold(&mut self.committing, &fold);
+            self.counts.folds += 1;
+        }
+    }
+
+    /// Folds all of one user, due or not.
+    pub(super) fn fold_user(&mut self, user: UserId) {
+        if let Some(fold) = self.inboxes.fold_user(user, self.committing.open_number()) {
+            put_fold(&mut self.committing, &fold);
             self.counts.folds += 1;
         }
     }
@@ -107,6 +109,7 @@ impl Shard {
         self.look_for_talk();
         self.outgoing.flush_lazy();
         self.ask_again(effects);
+        self.go_on_erasing(effects);
         let mut due = std::mem::take(&mut self.due);
         self.outgoing.wheel.advance(self.now.tick, &mut due);
         for slot in due.drain(..) {
@@ -263,4 +266,16 @@ impl Shard {
     pub fn connection(&mut self, conn: ConnId) -> Option<&Connection> {
         self.outgoing.connections.get(conn).map(|connection| &*connection)
     }
+}
+
+/// Puts a part of an inbox into the open batch.
+fn put_fold(committing: &mut Committing, fold: &Fold<'_>) {
+    let Fold { user, entries, conversations } = *fold;
+    let batch = committing.batch();
+    batch.put_chunk(user, entries);
+    for (channel, conversation) in conversations {
+        batch.put_conversation(user, *channel, conversation);
+    }
+    let through = entries.last().expect("a fold has entries").inbox_seq;
+    committing.push(Pending::Folded(user, through));
 }

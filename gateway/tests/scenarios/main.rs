@@ -11,6 +11,8 @@ mod posting;
 mod pressure;
 mod reading;
 mod resuming;
+mod services;
+mod services_lives;
 mod storms;
 
 /// A script that begins when user 1 has posted to user 2, and has her own copy.

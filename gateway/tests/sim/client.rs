@@ -61,6 +61,8 @@ pub(crate) struct Client {
     ws: ws::Session,
     stage: Stage,
     encoder: Encoder,
+    /// For whom it asks, if it is a service.
+    pub(crate) as_user: Option<UserId>,
     requests: u32,
     cursor: InboxSeq,
     /// Its last place while it is caught up.
@@ -81,6 +83,7 @@ impl Client {
             ws: ws::Session::new(Role::Client, SERVER_FRAME_BYTES_MAX),
             stage: Stage::Shaking(Vec::new()),
             encoder: Encoder::new(1024),
+            as_user: None,
             requests: 0,
             cursor: InboxSeq::ZERO,
             live: None,
@@ -99,7 +102,7 @@ impl Client {
         self.hello_with(from, &super::setup::token(self.user, self.device))
     }
 
-    /// As [`Self::hello`], with a token for another ring of keys.
+    /// As [`Self::hello`], with another token.
     pub(crate) fn hello_with(&mut self, from: &From, token: &str) -> Vec<u8> {
         self.cursor = from.cursor;
         let credential = match &from.ticket {
@@ -116,7 +119,7 @@ impl Client {
     /// The bytes of a frame.
     pub(crate) fn say<'a>(&mut self, body: impl Into<ClientBody<'a>>) -> Vec<u8> {
         self.requests += 1;
-        let frame = self.encoder.client(self.requests, body);
+        let frame = self.encoder.client_as(self.requests, self.as_user, body);
         let mut out = Vec::new();
         encoder::append_binary(&mut out, frame, Some(MASK));
         out

@@ -240,9 +240,21 @@ impl Host {
         device: DeviceId,
         from: &From,
     ) -> usize {
+        self.connect_with(core, user, device, from, &super::setup::token(user, device))
+    }
+
+    /// As [`Self::connect`], with another token.
+    pub(crate) fn connect_with(
+        &mut self,
+        core: usize,
+        user: UserId,
+        device: DeviceId,
+        from: &From,
+        token: &str,
+    ) -> usize {
         let client = self.open(core, user, device);
         let mut bytes = Client::handshake();
-        bytes.append(&mut self.clients[client].hello(from));
+        bytes.append(&mut self.clients[client].hello_with(from, token));
         self.send(client, &bytes);
         client
     }

@@ -5,6 +5,8 @@
 //!                            follows a `/` tells apart two connections of one device
 //! u1 > post u2 n7 "hi"       she sends; then everything that can happen does
 //! u1 > post u2 n8 "ho" &     she sends, and nothing happens yet
+//! s1 > hello                 a service connects
+//! s1 > as u2 post u1 n1 "a"  it sends for user 2
 //! hold                       batches wait for `commit`
 //! u2 < @1 u1:u2#1 u1 "hi"    the next thing that user 2 has heard
 //! ```
@@ -17,15 +19,17 @@ use std::collections::{BTreeMap, HashMap};
 use store::Pressure;
 use wire::client::{
     ChannelAddMembers, ChannelCreate, ChannelLeave, ChannelList, ChannelRemoveMembers, CursorAck,
-    Direction, History, MarkRead, Ping, Post, Sync, Typing,
+    Direction, History, MarkRead, Ping, Post, SessionsEnd, Sync, Typing, UserErase,
 };
-use wire::{ChannelId, ChannelKind, DeviceId, Epoch, InboxSeq, Nonce, Role, Seq, UserId};
+use wire::{
+    ChannelId, ChannelKind, DeviceId, Epoch, InboxSeq, Nonce, Role, Seq, Timestamp, UserId,
+};
 
 use super::client::{Client, From};
 use super::heard::{Heard, Names, line};
 use super::host::Host;
 use super::pace::Pace;
-use super::setup::Setup;
+use super::setup::{BEGIN, Setup, service_token, token_of};
 
 /// Seeds under which every scenario is run besides the even pace.
 const SEEDS: u64 = 12;
@@ -107,6 +111,11 @@ fn number(word: &str, mark: &str) -> u64 {
 
 fn user(word: &str) -> UserId {
     UserId::new(number(word, "u")).expect("users are numbered from 1")
+}
+
+/// Milliseconds after the begin of time.
+fn time(word: &str) -> Timestamp {
+    Timestamp(BEGIN.0 + word.parse::<u64>().expect("milliseconds"))
 }
 
 /// `"text"`, or `x*5000`.
@@ -257,6 +266,13 @@ impl Script {
             return self.hello(who, words);
         }
         let client = self.client(who);
+        if verb == "as" {
+            self.host.clients[client].as_user = Some(user(&words.next()));
+            let verb = words.next();
+            self.say_frame(client, &verb, words);
+            self.host.clients[client].as_user = None;
+            return;
+        }
         match verb.as_str() {
             "cut" => self.host.cut(client),
             "pause" => self.host.clients[client].reads = false,
@@ -273,12 +289,16 @@ impl Script {
         }
     }
 
-    /// `hello [at CORE] [epoch N] [ticket] [@CURSOR]`: the cursor is of this epoch unless it says
-    /// another; without a cursor the device is new.
+    /// `hello [at CORE] [epoch N] [ticket] [issued MS] [@CURSOR]`: the cursor is of this epoch
+    /// unless it says another; without a cursor the device is new. The token is issued so long
+    /// after the begin of time.
     fn hello(&mut self, who: &str, mut words: Words) {
-        let (device, _) = who.split_once('/').unwrap_or((who, ""));
-        let (name, device) = device.split_once('.').unwrap_or((device, "1"));
+        let (name, device) = match who.split_once('/').unwrap_or((who, "")).0 {
+            service if service.starts_with('s') => ("u1", "0"),
+            device => device.split_once('.').unwrap_or((device, "1")),
+        };
         let device = DeviceId(device.parse().expect("a device's number"));
+        let mut issued_at = BEGIN;
         let mut from = From { epoch: Epoch::NONE, cursor: InboxSeq::ZERO, ticket: None };
         let mut epoch = Host::epoch();
         let mut core = self.connections % self.host.cores();
@@ -286,6 +306,7 @@ impl Script {
         while let Some(word) = words.maybe() {
             match word.as_str() {
                 "at" => core = words.next().parse().expect("a core"),
+                "issued" => issued_at = time(&words.next()),
                 "epoch" => epoch = Epoch(words.next().parse().expect("an epoch")),
                 "ticket" => {
                     let old = self.client(who);
@@ -297,7 +318,11 @@ impl Script {
                 }
             }
         }
-        let client = self.host.connect(core, user(name), device, &from);
+        let token = match device {
+            DeviceId(0) => service_token(),
+            device => token_of(user(name), device, issued_at),
+        };
+        let client = self.host.connect_with(core, user(name), device, &from, &token);
         if let Some(old) = self.clients.insert(who.to_owned(), client) {
             let Client { heard, own, .. } = &self.host.clients[old];
             let left = heard.len() + own.len();
@@ -313,7 +338,10 @@ impl Script {
             }
             None => match word.split_once(':') {
                 Some((one, other)) => ChannelId::direct(user(one), user(other)),
-                None => ChannelId::direct(self.host.clients[client].user, user(word)),
+                None => {
+                    let client = &self.host.clients[client];
+                    ChannelId::direct(client.as_user.unwrap_or(client.user), user(word))
+                }
             },
         }
     }
@@ -332,10 +360,23 @@ impl Script {
                 return self.host.say(client, Sync { after, limit: words.limit() });
             }
             "list" => {
-                let before = words.maybe().map_or(0, |word| number(&word, "@"));
+                let word = words.maybe();
+                let with_last = word.as_deref() == Some("last");
+                let before = word.filter(|_| !with_last).map_or(0, |word| number(&word, "@"));
                 let before = InboxSeq::new(before);
-                let list = ChannelList { before, limit: words.limit(), with_last: false };
+                let list = ChannelList { before, limit: words.limit(), with_last };
                 return self.host.say(client, list);
+            }
+            "end" => {
+                let word = words.next();
+                let (name, device) = word.split_once('.').unwrap_or((&word, "0"));
+                let device = Some(device.parse().expect("a device")).filter(|device| *device != 0);
+                let before = words.maybe().map(|word| time(&word));
+                let end = SessionsEnd { user: user(name), device: device.map(DeviceId), before };
+                return self.host.say(client, end);
+            }
+            "erase" => {
+                return self.host.say(client, UserErase { user: user(&words.next()) });
             }
             "ping" => {
                 let opaque = words.next().parse().expect("a number");

@@ -77,5 +77,15 @@ pub(crate) fn keys() -> Arc<KeyRing> {
 
 /// A token for a device, valid for every run.
 pub(crate) fn token(user: UserId, device: DeviceId) -> String {
-    keys().sign(Identity { user, device }, BEGIN, Duration::from_secs(1 << 30))
+    token_of(user, device, BEGIN)
+}
+
+/// As [`token`], issued at some time.
+pub(crate) fn token_of(user: UserId, device: DeviceId, issued_at: Timestamp) -> String {
+    keys().sign(Identity { user, device }, issued_at, Duration::from_secs(1 << 30))
+}
+
+/// A token for a service, valid for every run.
+pub(crate) fn service_token() -> String {
+    keys().sign_service(BEGIN, Duration::from_secs(1 << 30))
 }
