@@ -1,4 +1,5 @@
-//! The admin port: `/metrics`, `/healthz`, `/readyz`, `/drain`, `/undrain`. On a thread of its
+//! The admin port: `/metrics`, `/healthz`, `/readyz`, `/drain`, `/undrain`, and
+//! `/v1/gateways` as clients are told it. On a thread of its
 //! own, so that a scrape never waits for a core, nor a core for a scrape.
 
 use std::io;
@@ -12,6 +13,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use discovery::Board;
 use gateway::evacuation::Order;
 use gateway::metrics::{Metrics, expose};
 use gateway::server::{Drainer, StartError};
@@ -69,6 +71,7 @@ pub(crate) fn start(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     drainer: Drainer,
+    board: Arc<Board>,
 ) -> Result<SocketAddr> {
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
@@ -79,7 +82,8 @@ pub(crate) fn start(
         .route("/readyz", get(ready))
         .route("/drain", get(drain_state).post(drain))
         .route("/undrain", post(undrain))
-        .with_state(Admin { metrics, drainer });
+        .with_state(Admin { metrics, drainer })
+        .merge(discovery::routes(board));
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         axum::serve(listener, routes).await

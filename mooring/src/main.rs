@@ -5,6 +5,7 @@
 
 mod admin;
 mod administer;
+mod announcing;
 mod check;
 mod check_config;
 mod doctor;

@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin;
+use crate::{admin, announcing};
 
 /// Flags go before the environment, that before the file, that before the defaults.
 #[derive(clap::Args)]
@@ -102,12 +102,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // Before any thread exists, so that all of them leave the signals to the one that waits.
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot wait for signals")?;
     let (admin, data) = (admin::listen(limits.admin)?, limits.data.clone());
+    let sessions_max = u64::from(limits.cores) * u64::from(limits.connections_max);
     let gateway =
         Gateway::start(limits).with_context(|| format!("cannot start on {}", data.display()))?;
     tracing::info!(recovery = ?gateway.recovery(), "recovered");
     tracing::info!(memory_bytes_max, of_core, "memory");
     let drainer = gateway.drainer();
-    let admin = admin::start(admin, gateway.metrics(), drainer.clone())?;
+    let record = announcing::record(&config.discovery, gateway.addresses(), sessions_max)?;
+    let (metrics, watched) = (gateway.metrics(), drainer.clone());
+    let board = announcing::start(&config.discovery, record, metrics, watched)?;
+    let admin = admin::start(admin, gateway.metrics(), drainer.clone(), board)?;
     announce(gateway.addresses(), admin)?;
     wait_for_signals(signals, drainer)?;
     gateway.wait().context("a core failed")?;

@@ -13,6 +13,7 @@ mod conformance;
 mod connect_rate;
 mod console;
 mod crash_test;
+mod discovery_drill;
 mod document;
 mod environment;
 mod fault_test;
@@ -76,6 +77,8 @@ enum Task {
     Storm(storm::Arguments),
     /// Hold more and more sessions, a million at last, and measure what they cost and feel.
     Million(million::Arguments),
+    /// Let gateways come, die, drain and roll in a real ZooKeeper, and time what clients are told.
+    DiscoveryDrill(discovery_drill::Arguments),
     /// Print the environment of builds as shell exports.
     Env,
 }
@@ -110,6 +113,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Compare(arguments) => compare::compare(arguments)?,
         Task::Storm(arguments) => storm::storm(arguments)?,
         Task::Million(arguments) => million::million(arguments.clone())?,
+        Task::DiscoveryDrill(arguments) => discovery_drill::discovery_drill(arguments)?,
         Task::Codegen { check } => {
             prerequisites::ensure()?;
             codegen::codegen(*check)?;

@@ -66,6 +66,17 @@ pub(crate) const MKFS: Tool = Tool {
     is_there: || answers("mkfs.ext4", &["-V"]),
 };
 
+/// Where gateways make themselves known.
+pub(crate) const ZOOKEEPER: Tool = Tool {
+    name: "ZooKeeper",
+    why: "knows the gateways of several processes",
+    package: "zookeeper",
+    is_there: || Path::new(ZOOKEEPER_JAR).is_file() && answers("java", &["-version"]),
+};
+
+/// What Debian's package `zookeeper` installs.
+pub(crate) const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
+
 /// Another server that holds WebSockets.
 pub(crate) const NCHAN: Tool = Tool {
     name: "nginx with nchan",
