@@ -50,6 +50,14 @@ pub(crate) const SYMBOLIZER: Tool = Tool {
     is_there: || answers("llvm-symbolizer", &["--version"]),
 };
 
+/// One of the databases of the API; its programs are not on the path.
+pub(crate) const POSTGRESQL: Tool = Tool {
+    name: "PostgreSQL",
+    why: "is one of the databases that the API is tested on",
+    package: "postgresql",
+    is_there: || Path::new("/usr/lib/postgresql").is_dir(),
+};
+
 /// Shifts the wall clock of one process.
 pub(crate) const LIBFAKETIME: Tool = Tool {
     name: "libfaketime",

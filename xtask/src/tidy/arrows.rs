@@ -33,7 +33,7 @@ const ARROWS: [Arrows; 18] = [
     Arrows { name: "polling", imports: &["wire", "client"], tests_import: &[] },
     Arrows {
         name: "api",
-        imports: &["gateway", "client", "polling", "discovery"],
+        imports: &["client", "polling", "discovery", "wire", "ws"],
         tests_import: &[],
     },
     Arrows { name: "push", imports: &["gateway", "client"], tests_import: &[] },
