@@ -25,12 +25,12 @@ struct Server {
 }
 
 impl Server {
-    /// None where Debian's package `zookeeper` is not installed.
+    /// None where Debian's package `zookeeper` cannot be had, and that is said to be known.
     fn start() -> Option<Self> {
         let is_installed = std::path::Path::new("/usr/share/java/zookeeper.jar").exists();
         if !is_installed {
-            assert!(std::env::var_os("CI").is_none(), "apt-get install zookeeper");
-            println!("left out: apt-get install zookeeper");
+            let is_known = std::env::var_os("MOORING_ALLOW_NO_ZOOKEEPER").is_some();
+            assert!(is_known, "there is no ZooKeeper: `apt-get install zookeeper`");
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

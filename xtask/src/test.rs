@@ -119,6 +119,10 @@ fn cargo_test(environment: &Environment, filter: Option<&str>, counts: &mut Coun
         console::warn("the API is tested on SQLite alone");
         command.env("MOORING_ALLOW_NO_POSTGRES", "1");
     }
+    if !prerequisites::ZOOKEEPER.provide() {
+        console::warn("gateways that make themselves known in ZooKeeper are not tested");
+        command.env("MOORING_ALLOW_NO_ZOOKEEPER", "1");
+    }
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
