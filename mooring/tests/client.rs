@@ -223,13 +223,19 @@ async fn a_client_that_ends_amid_posts_goes_on_from_its_store() {
     here.moved_to(&server);
     let (alice, mut hers) = online(with_store(&here)).await;
     let (mut settled, mut copies) = (Vec::new(), 0);
+    // The entry that was taken last, if that was the last of all.
+    let mut again = None;
     while settled.len() < 4 || copies < 5 {
         match soon(hers.next()).await.unwrap() {
             Event::Settled { outcome: Ok(Answer::Posted(posted)), .. } => {
                 settled.push(posted.seq.get());
+                again = None;
             }
-            Event::Inbox(entry) => copies = entry.message().unwrap().seq.get(),
-            Event::Offline { .. } => {}
+            Event::Inbox(entry) => {
+                copies = entry.message().unwrap().seq.get();
+                again = Some(copies);
+            }
+            Event::Offline { .. } => again = None,
             other => panic!("{other:?}"),
         }
     }
@@ -239,9 +245,11 @@ async fn a_client_that_ends_amid_posts_goes_on_from_its_store() {
     drop((alice, hers));
     let (alice, mut hers) = online(with_store(&here)).await;
     soon(alice.post(direct(ALICE, BOB), Nonce(1), 0, "6")).await.unwrap();
-    let places = [next_entry(&mut hers).await, next_entry(&mut hers).await]
-        .map(|entry| entry.message().unwrap().seq.get());
-    assert_eq!(places, [5, 6], "the last one taken does not count as kept, and comes again");
+    for place in again.into_iter().chain([6]) {
+        let entry = next_entry(&mut hers).await;
+        let told = "the last one taken does not count as kept, and comes again";
+        assert_eq!(entry.message().unwrap().seq.get(), place, "{told}");
+    }
     server.stop();
 }
 

@@ -135,8 +135,8 @@ const CONFIG_ROWS: [ConfigRow; 22] = [
         "a table that is not known",
         Some(b"[servers]\n"),
         "{file}: TOML parse error at line 1, column 2\n  |\n1 | [servers]\n  |  ^^^^^^^\nunknown \
-         field `servers`, expected one of `server`, `limits`, `timeouts`, `store`, `auth`, `io`, \
-         `log`",
+         field `servers`, expected one of `server`, `limits`, `timeouts`, `store`, `auth`, \
+         `gateway`, `discovery`, `io`, `log`",
     ),
     (
         "a key that is not known",

@@ -406,11 +406,12 @@ fn conversations_bring_their_latest_entries_as_long_as_there_is_room() {
         write(&mut |batch| {
             for (channel, inbox_seq) in [(1, 10), (2, 30), (3, 20)] {
                 let seqs = 1..=channel;
-                seqs.for_each(|seq| batch.append_entry(&text(group(channel), seq, 1, "hello")));
+                let channel_id = ChannelId::direct(user(1), user(channel + 1));
+                seqs.for_each(|seq| batch.append_entry(&text(channel_id, seq, 1, "hello")));
                 let (last_seq, read_seq) = (Seq::new(channel), Seq::ZERO);
                 let inbox_seq = InboxSeq::new(inbox_seq);
                 let conversation = Conversation { last_seq, read_seq, inbox_seq };
-                batch.put_conversation(user(1), group(channel), &conversation);
+                batch.put_conversation(user(1), channel_id, &conversation);
             }
         });
         let ask_last = |last_bytes_max| {
