@@ -196,6 +196,9 @@ pub struct Inboxes {
     /// All conversations in memory, in the order in which they are looked at for quiet ones.
     clock: VecDeque<(UserId, ChannelId)>,
     endings: Endings,
+    /// The batch in which a user's cursor was last written. Read again before that is durable, her
+    /// state would have an older one, and a late acknowledgement would put the stored one back.
+    cursor_writes: Map<UserId, BatchNumber>,
     limits: InboxLimits,
     released: BatchNumber,
 }
@@ -233,6 +236,7 @@ impl Inboxes {
             folding: Vec::new(),
             clock: VecDeque::new(),
             endings: Endings::default(),
+            cursor_writes: Map::default(),
             limits,
             released: BatchNumber::ZERO,
         }
@@ -503,11 +507,21 @@ impl Inboxes {
     /// stored yet (then [`Self::handle_folded`] forgets it).
     pub fn forget_if_idle(&mut self, user: UserId) {
         let idle = |inbox: &Inbox| inbox.recent().next().is_none() && inbox.loading.is_none();
+        if self.cursor_writes.get(&user).is_some_and(|batch| *batch > self.released) {
+            return;
+        }
         if self.users.get(&user).is_some_and(idle)
             && self.endings.forget_if_stored(user, self.released)
         {
             self.users.remove(&user);
+            self.cursor_writes.remove(&user);
         }
+    }
+
+    /// A cursor of this user's went into a batch: once that is durable, look again whether she can
+    /// be forgotten.
+    pub fn note_cursor_write(&mut self, user: UserId, batch: BatchNumber) {
+        self.cursor_writes.insert(user, batch);
     }
 
     /// At the bound, forgets a quiet conversation that the store has. If those looked at are all

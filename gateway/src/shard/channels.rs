@@ -128,10 +128,10 @@ impl Shard {
     pub(super) fn stored(&mut self, through: Through, effects: &mut Effects) {
         let number = through.number;
         let Some(durability) = self.committing.handle_stored(through) else { return };
+        self.inboxes.handle_released(number);
         while let Some(pending) = self.committing.next_released() {
             self.release(pending, (number, durability), effects);
         }
-        self.inboxes.handle_released(number);
         self.acknowledge_fans();
     }
 

@@ -4,7 +4,7 @@ use router::inbox::Fold;
 use router::sessions::ConnId;
 use variants::Variant;
 use wire::server::Reconnect;
-use wire::{CloseCode, DeviceId, UserId};
+use wire::{CloseCode, DeviceId, InboxSeq, UserId};
 
 use super::Shard;
 use super::reads::Asked;
@@ -102,6 +102,8 @@ impl Shard {
     pub(super) fn store_cursor(&mut self, user: UserId, device: DeviceId) {
         if let Some(cursor) = self.inboxes.take_moved_cursor(user, device) {
             self.committing.batch().put_cursor(user, device, cursor);
+            self.inboxes.note_cursor_write(user, self.committing.open_number());
+            self.committing.push(Pending::Folded(user, InboxSeq::ZERO));
         }
     }
 
